@@ -1,14 +1,6 @@
 """Run benchmarks on one or several encoders, and leave results.json and results.md.
 
-A benchmark returns records. A record is a plain dict that says all that makes its numbers comparable:
-
-    task, protocol (a sentence), split, direction, language_set, margin (None: cosine), k, averaging,
-    higher_is_better, n (sentences of one side; of all languages where each has its own), data_digest (of the text),
-    columns (the scores of a language, in order), scores {language: {column: number}},
-    means {language set: {languages, of, column: number}}, skipped [{language, reason}].
-
-Scores are fractions and are formatted as percent only by `ems.eval.report`. `means` names a set beside the one asked
-for only if it is complete; "of" is the set's size and "languages" how many of it were found.
+What a record holds is said in `ems.eval.record`.
 
 Example:
     >>> from ems.eval.suite import run_suite
@@ -28,6 +20,7 @@ import ems
 from ems.errors import InputError
 from ems.eval.benchmarks import flores, tatoeba
 from ems.eval.encoders import OpenedEncoder, SupportsEncode, open_encoder
+from ems.eval.record import Record
 from ems.eval.report import to_markdown
 from ems.files import atomic_write, write_json
 
@@ -47,13 +40,11 @@ class Task:
     """
 
     find: Callable[[Path], Path | None]
-    run: Callable[[OpenedEncoder, Path, Sequence[str] | None, bool], list[dict[str, Any]]]
+    run: Callable[[OpenedEncoder, Path, Sequence[str] | None, bool], list[Record]]
 
 
 def _flores(split: str, all_pairs: bool = False) -> Task:
-    def run(
-        encoder: OpenedEncoder, data_folder: Path, languages: Sequence[str] | None, strict: bool
-    ) -> list[dict[str, Any]]:
+    def run(encoder: OpenedEncoder, data_folder: Path, languages: Sequence[str] | None, strict: bool) -> list[Record]:
         return flores.evaluate_flores(
             encoder, data_folder, split=split, languages=languages, all_pairs=all_pairs, strict=strict
         )
@@ -63,7 +54,7 @@ def _flores(split: str, all_pairs: bool = False) -> Task:
 
 def _run_tatoeba(
     encoder: OpenedEncoder, data_folder: Path, languages: Sequence[str] | None, strict: bool
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     return [tatoeba.evaluate_tatoeba(encoder, data_folder, languages=languages, strict=strict)]
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
 from ems.eval.parallel_text import check_same_length, digest_lines, read_lines
+from ems.eval.record import Outcome, Record, RetrievalEvidence, both_outcomes, both_ways, make_record, outcome
 from ems.eval.retrieval import accuracy, margin_winners, wrong_rows
 from ems.languages import LANGUAGES, LanguageRegistry
 from ems.mining import UnitRows, mutual_neighbours, unit_rows
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("devtest", "dev")
 ENGLISH = "en"
+BOTH_WAYS = ("x->en", "en->x", "mean")
 
 
 def find_folder(data_folder: Path, split: str) -> Path | None:
@@ -94,44 +96,6 @@ def _all_pairs(rows: Mapping[str, UnitRows]) -> dict[str, dict[str, float]]:
     return matrix
 
 
-def _record(
-    task: str,
-    protocol: str,
-    direction: str,
-    scores: Mapping[str, Mapping[str, float]],
-    shared: Mapping[str, Any],
-    *,
-    columns: Sequence[str],
-    higher_is_better: bool = True,
-    margin: str | None = None,
-    k: int = 1,
-) -> dict[str, Any]:
-    """Put what one task found into the form that `ems.eval.suite` describes; `shared` holds what all tasks share."""
-    means = {}
-    if scores:
-        sizes = {"languages": len(scores), "of": shared["of"]}
-        means[shared["language_set"]] = sizes | {
-            column: float(np.mean([row[column] for row in scores.values()])) for column in columns
-        }
-    return {
-        "task": task,
-        "protocol": protocol,
-        "split": shared["split"],
-        "direction": direction,
-        "language_set": shared["language_set"],
-        "margin": margin,
-        "k": k,
-        "averaging": "macro",
-        "higher_is_better": higher_is_better,
-        "n": shared["n"],
-        "data_digest": shared["data_digest"],
-        "columns": list(columns),
-        "scores": dict(scores),
-        "means": means,
-        "skipped": shared["skipped"],
-    }
-
-
 def evaluate_flores(
     encoder: SupportsEncode,
     data_folder: Path | str,
@@ -144,7 +108,7 @@ def evaluate_flores(
     text_mode: bool = True,
     strict: bool = False,
     registry: LanguageRegistry = LANGUAGES,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Score an encoder on FLORES; every language is encoded once.
 
     Args:
@@ -161,7 +125,7 @@ def evaluate_flores(
         registry: knows the languages' spellings and file codes.
 
     Returns:
-        Records as `ems.eval.suite` describes them: P@1 with English, xsim into English, and P@1 of all pairs if asked.
+        Records as `ems.eval.record` describes them: P@1 with English, xsim into English, and P@1 of all pairs if asked.
 
     Raises:
         InputError: no files, an unknown language or split, unequal lengths, text that is not UTF-8, or a file missing
@@ -178,18 +142,27 @@ def evaluate_flores(
 
     found: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
+    found_outcomes: dict[str, dict[str, Outcome]] = {}
+    error_outcomes: dict[str, dict[str, Outcome]] = {}
+    evidence = RetrievalEvidence()
+    every = np.arange(len(rows[ENGLISH]))
     for language in rows:
         if language == ENGLISH:
             continue
         # One similarity matrix gives both directions, and both tasks.
         forward, backward = mutual_neighbours(rows[language], rows[ENGLISH], k)
-        to_english, from_english = accuracy(forward.nearest()), accuracy(backward.nearest())
-        found[language] = {"x->en": to_english, "en->x": from_english, "mean": (to_english + from_english) / 2}
-        wrong = wrong_rows(margin_winners(forward, backward, margin), texts[ENGLISH] if text_mode else None)
-        errors[language] = {"x->en": len(wrong) / len(rows[ENGLISH]), "errors": len(wrong)}
+        to_english, from_english = forward.nearest() == every, backward.nearest() == every
+        found[language] = both_ways(to_english, from_english)
+        found_outcomes[language] = both_outcomes(to_english, from_english)
+        evidence.add(language, forward.nearest(), rows[language], rows[ENGLISH], texts[language], texts[ENGLISH])
+        wrong = np.isin(
+            every, wrong_rows(margin_winners(forward, backward, margin), texts[ENGLISH] if text_mode else None)
+        )
+        errors[language] = {"x->en": float(wrong.mean()), "errors": int(wrong.sum())}
+        error_outcomes[language] = {"x->en": outcome(wrong)}
         logger.info("flores %s: %.4f", language, found[language]["mean"])
 
-    shared = {
+    shared: dict[str, Any] = {
         "split": split,
         "language_set": language_set,
         "of": len(codes),
@@ -200,24 +173,28 @@ def evaluate_flores(
     nearest = "P@1: accuracy of the nearest neighbour by cosine"
     mode = "text" if text_mode else "index"
     records = [
-        _record(
+        make_record(
             "flores",
             f"{nearest}, with English; plain mean over languages",
-            "both",
-            found,
-            shared,
-            columns=("x->en", "en->x", "mean"),
+            direction="both",
+            columns=BOTH_WAYS,
+            scores=found,
+            k=1,
+            outcomes=found_outcomes,
+            evidence=evidence,
+            **shared,
         ),
-        _record(
+        make_record(
             "flores-xsim",
             f"xsim: error rate of the best {margin} margin among k = {k}, {mode} mode; plain mean over languages",
-            "x->en",
-            errors,
-            shared,
+            direction="x->en",
             columns=("x->en",),
+            scores=errors,
             higher_is_better=False,
             margin=margin,
             k=k,
+            outcomes=error_outcomes,
+            **shared,
         ),
     ]
     if all_pairs:
@@ -230,14 +207,17 @@ def evaluate_flores(
             for language, to in matrix.items()
             if to
         }
-        record = _record(
-            "flores-all-pairs",
-            f"{nearest}, every language against every other; plain mean over directions",
-            "all pairs",
-            sides,
-            # English is one of the languages here, not the other side of all.
-            {**shared, "of": len(codes) + 1},
-            columns=("to others", "from others"),
+        records.append(
+            make_record(
+                "flores-all-pairs",
+                f"{nearest}, every language against every other; plain mean over directions",
+                direction="all pairs",
+                columns=("to others", "from others"),
+                scores=sides,
+                k=1,
+                matrix=matrix,
+                # English is one of the languages here, not the other side of all.
+                **{**shared, "of": len(codes) + 1},
+            )
         )
-        records.append({**record, "matrix": matrix})
     return records

@@ -14,14 +14,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
 from ems.eval.parallel_text import check_same_length, digest_lines, read_lines
-from ems.eval.retrieval import accuracy, bitext_metrics, margin_winners
+from ems.eval.record import Outcome, Record, RetrievalEvidence, both_outcomes, both_ways, make_record, mean_over
+from ems.eval.retrieval import bitext_metrics, margin_winners
 from ems.languages import LANGUAGES, LanguageRegistry
 from ems.mining import mutual_neighbours, unit_rows
 
@@ -114,18 +114,27 @@ def read_language(folder: Path, code: str) -> AlignedSet | None:
     return AlignedSet(code, foreign, english)
 
 
-def _score(encoder: SupportsEncode, aligned_set: AlignedSet, margin: str | None, k: int) -> dict[str, float]:
+def _score(
+    encoder: SupportsEncode,
+    language: str,
+    aligned_set: AlignedSet,
+    margin: str | None,
+    k: int,
+    evidence: RetrievalEvidence,
+) -> tuple[dict[str, float], dict[str, Outcome]]:
+    """Return the scores of one language and its outcomes by row; adds to the evidence."""
     foreign, english = unit_rows(embed(encoder, aligned_set.foreign)), unit_rows(embed(encoder, aligned_set.english))
     forward, backward = mutual_neighbours(foreign, english, k)
     if margin is None:
         found, found_back = forward.nearest(), backward.nearest()
     else:
         found, found_back = margin_winners(forward, backward, margin), margin_winners(backward, forward, margin)
-    to_english, from_english = accuracy(found), accuracy(found_back)
-    scores = {"x->en": to_english, "en->x": from_english, "mean": (to_english + from_english) / 2}
+    evidence.add(language, found, foreign, english, aligned_set.foreign, aligned_set.english)
+    every = np.arange(len(found))
+    scores = {"n": len(found), **both_ways(found == every, found_back == every)}
     if margin is None:
-        scores["mteb_f1"] = bitext_metrics(np.arange(len(found)), found)["f1"]
-    return {"n": len(found), **scores}
+        scores["mteb_f1"] = bitext_metrics(every, found)["f1"]
+    return scores, both_outcomes(found == every, found_back == every)
 
 
 def evaluate_tatoeba(
@@ -137,7 +146,7 @@ def evaluate_tatoeba(
     k: int = 4,
     strict: bool = False,
     registry: LanguageRegistry = LANGUAGES,
-) -> dict[str, Any]:
+) -> Record:
     """Score an encoder on Tatoeba, both ways.
 
     Args:
@@ -152,7 +161,7 @@ def evaluate_tatoeba(
         registry: knows the languages' spellings and file codes.
 
     Returns:
-        A record as `ems.eval.suite` describes it. Scores are accuracies, and MTEB's F1 (foreign queries, English
+        A record as `ems.eval.record` describes it. Scores are accuracies, and MTEB's F1 (foreign queries, English
         candidates). Languages are keyed by their code, or by file code where the registry has none.
 
     Raises:
@@ -175,42 +184,41 @@ def evaluate_tatoeba(
         if strict:
             raise InputError(f"{folder}: {reason}")
         skipped.append({"language": names.get(code, code), "reason": reason})
-    scores = {}
+    scores: dict[str, dict[str, float]] = {}
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    evidence = RetrievalEvidence()
+    k = 1 if margin is None else k
     for language, aligned_set in aligned_sets.items():
-        scores[language] = _score(encoder, aligned_set, margin, 1 if margin is None else k)
+        scores[language], outcomes[language] = _score(encoder, language, aligned_set, margin, k, evidence)
         logger.info("tatoeba %s: %.4f", language, scores[language]["mean"])
     columns = BOTH_WAYS if margin is not None else (*BOTH_WAYS, "mteb_f1")
-    means = {}
+    means: dict[str, dict[str, float]] = {}
     for name, members in {language_set: tuple(codes), **LANGUAGE_SETS}.items():
         found = [names.get(code, code) for code in members if names.get(code, code) in scores]
         # A set other than the one asked for is only named when it is complete.
         if found and (name == language_set or len(found) == len(members)):
             shown = columns if name == language_set else PUBLISHED_COLUMNS.get(name, columns)
-            means[name] = {"languages": len(found), "of": len(members)} | {
-                column: float(np.mean([scores[language][column] for language in found]))
-                for column in shown
-                if column in columns
-            }
+            means[name] = mean_over(found, scores, [column for column in shown if column in columns], len(members))
     neighbour = "nearest neighbour by cosine" if margin is None else f"best {margin} margin among k = {k}"
-    return {
-        "task": "tatoeba",
-        "protocol": f"accuracy, {neighbour}; plain mean over languages"
+    return make_record(
+        "tatoeba",
+        f"accuracy, {neighbour}; plain mean over languages"
         + ("; mteb_f1: weighted F1, foreign queries, English candidates" if margin is None else ""),
-        "split": "test",
-        "direction": "both",
-        "language_set": language_set,
-        "margin": margin,
-        "k": 1 if margin is None else k,
-        "averaging": "macro",
-        "higher_is_better": True,
-        "n": sum(len(aligned_set.foreign) for aligned_set in aligned_sets.values()),
-        "data_digest": digest_lines(
+        split="test",
+        direction="both",
+        language_set=language_set,
+        margin=margin,
+        k=k,
+        n=sum(len(aligned_set.foreign) for aligned_set in aligned_sets.values()),
+        data_digest=digest_lines(
             (f"{aligned_set.code}/{side}", lines)
             for aligned_set in aligned_sets.values()
             for side, lines in ((aligned_set.code, aligned_set.foreign), ("eng", aligned_set.english))
         ),
-        "columns": list(columns),
-        "scores": scores,
-        "means": means,
-        "skipped": skipped,
-    }
+        columns=columns,
+        scores=scores,
+        means=means,
+        skipped=skipped,
+        outcomes=outcomes,
+        evidence=evidence,
+    )
