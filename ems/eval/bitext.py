@@ -1,7 +1,7 @@
 """Score mined sentence pairs against a gold list as the BUCC shared task does, with its treatment of duplicates.
 
-In here: choosing the score threshold with the best F1, scoring at a given threshold, unifying identical sentences
-before mining, and naming pairs by the task's sentence ids. Mining itself is `ems.mining`.
+In here: choosing the score threshold with the best F1, scoring at a given threshold, counting by sentence, unifying
+identical sentences before mining, and naming pairs by the task's sentence ids. Mining itself is `ems.mining`.
 
 Source: Zweigenbaum, Sharoff and Rapp, "Overview of the Third BUCC Shared Task", 2018, as LASER's programs evaluate it.
 Difference: where the best F1 falls on the last candidate, those programs stop; see `Threshold.at_last_candidate`.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ems.mining import Index, mine_bitext
+from ems.mining import Index, Scores, mine_bitext
 
 Pair = tuple[Hashable, Hashable]
 
@@ -110,12 +110,45 @@ def scan_threshold(candidates: Iterable[tuple[float, Hashable, Hashable]], gold:
         correct += pair in right
         if correct == 0:
             continue
-        precision, recall = correct / taken, correct / len(right)
-        f1 = 2 * precision * recall / (precision + recall)
+        # Not by way of precision and recall, whose rounding would make one of two equal F1 look strictly better.
+        f1 = 2 * correct / (taken + len(right))
         if f1 > best_f1:
             best_f1, at_last_candidate = f1, taken == len(ranked)
             threshold = score if at_last_candidate else (score + ranked[taken][1]) / 2
     return _score_at(scores, right, threshold, at_last_candidate=at_last_candidate)
+
+
+def pair_counts(
+    candidates: Iterable[tuple[float, Hashable, Hashable]],
+    gold: Collection[Pair],
+    threshold: float,
+    source_ids: Sequence[Hashable],
+) -> tuple[Index, Index, Index]:
+    """Return how every source sentence fares at a threshold, which is what resampling sentences needs.
+
+    With the sums R, W and M of the three arrays, precision = R / (R + W), recall = R / (R + M) and
+    F1 = 2 R / (2 R + W + M), as `score_at_threshold` gives them.
+
+    Args:
+        candidates: (score, source id, target id); a pair that occurs twice counts once, with its highest score.
+        gold: the right pairs (source id, target id).
+        threshold: lowest score to take.
+        source_ids: N ids, each once, among them those of the candidates and of the gold pairs.
+
+    Returns:
+        int64 (N,) each: the right pairs taken, the wrong pairs taken, and the gold pairs missed.
+
+    Raises:
+        KeyError: a pair has a source that is not among the ids.
+    """
+    row_of = {name: row for row, name in enumerate(source_ids)}
+    taken = {pair for pair, score in highest_scores(candidates).items() if score >= threshold}
+    right = set(gold)
+
+    def counts(pairs: set[Pair]) -> Index:
+        return np.bincount([row_of[source_id] for source_id, _ in pairs], minlength=len(row_of)).astype(np.int64)
+
+    return counts(taken & right), counts(taken - right), counts(right - taken)
 
 
 def unify(sentences: Sequence[str]) -> Index:
@@ -138,6 +171,47 @@ def unambiguous_ids(ids: Sequence[str], sentences: Sequence[str]) -> dict[str, s
     stripped = [sentence.strip() for sentence in sentences]
     occurrences = Counter(stripped)
     return {text: name for name, text in zip(ids, stripped, strict=True) if occurrences[text] == 1}
+
+
+def named_pairs(
+    scores: Scores,
+    source_index: Index,
+    target_index: Index,
+    *,
+    source_ids: Sequence[str],
+    source_sentences: Sequence[str],
+    target_ids: Sequence[str],
+    target_sentences: Sequence[str],
+) -> list[tuple[float, str, str]]:
+    """Name pairs that were mined between the distinct lines of two texts; pairs that cannot be named are left out.
+
+    Args:
+        scores: float64 (P,).
+        source_index: int64 (P,), places among the distinct source lines, in order of first occurrence.
+        target_index: int64 (P,), likewise.
+        source_ids: N ids.
+        source_sentences: N lines, with their duplicates.
+        target_ids: M ids.
+        target_sentences: M lines.
+
+    Returns:
+        (score, source id, target id), in the order given.
+
+    Raises:
+        ValueError: unequal lengths.
+    """
+    source_names = unambiguous_ids(source_ids, source_sentences)
+    target_names = unambiguous_ids(target_ids, target_sentences)
+    sources, targets = list(dict.fromkeys(source_sentences)), list(dict.fromkeys(target_sentences))
+    named = (
+        (score, source_names.get(sources[i].strip()), target_names.get(targets[j].strip()))
+        for score, i, j in zip(scores.tolist(), source_index.tolist(), target_index.tolist(), strict=True)
+    )
+    return [
+        (score, source_id, target_id)
+        for score, source_id, target_id in named
+        if source_id is not None and target_id is not None
+    ]
 
 
 def bucc_candidates(
@@ -177,16 +251,14 @@ def bucc_candidates(
     for what, rows, sentences in (("source", sources, source_sentences), ("target", targets, target_sentences)):
         if len(rows) != len(sentences):
             raise ValueError(f"there are {len(rows)} {what} embeddings, but {len(sentences)} {what} sentences")
-    source_names = unambiguous_ids(source_ids, source_sentences)
-    target_names = unambiguous_ids(target_ids, target_sentences)
     source_rows, target_rows = unify(source_sentences), unify(target_sentences)
-    scores, source_index, target_index = mine_bitext(
+    mined = mine_bitext(
         sources[source_rows], targets[target_rows], margin=margin, strategy=strategy, k=k, threshold=threshold
     )
-    candidates = []
-    for score, i, j in zip(scores.tolist(), source_rows[source_index], target_rows[target_index], strict=True):
-        source_id = source_names.get(source_sentences[i].strip())
-        target_id = target_names.get(target_sentences[j].strip())
-        if source_id is not None and target_id is not None:
-            candidates.append((score, source_id, target_id))
-    return candidates
+    return named_pairs(
+        *mined,
+        source_ids=source_ids,
+        source_sentences=source_sentences,
+        target_ids=target_ids,
+        target_sentences=target_sentences,
+    )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ems.eval.bitext import (
     bucc_candidates,
     highest_scores,
+    pair_counts,
     scan_threshold,
     score_at_threshold,
     unambiguous_ids,
@@ -70,6 +71,14 @@ def test_of_equal_scores_the_order_given_decides_what_the_scan_sees_first():
     assert right_first.f1 == wrong_first.f1 == pytest.approx(2 / 3)  # recomputed on both candidates
 
 
+def test_of_equal_f1_the_higher_threshold_stays_whatever_the_rounding():
+    # F1 is 2/3 after five candidates (2 * 3 / (5 + 4)) and again after eight (2 * 4 / (8 + 4)).
+    candidates = parsed("a3:1.3 a1:1.2 a2:1.1 b2:1.0 b3:0.9 c1:0.8 c2:0.7 b1:0.6")
+    found = scan_threshold(candidates, gold_pairs("a1 a2 b1 b3"))
+    assert (found.threshold, found.at_last_candidate) == (pytest.approx(0.85), False)
+    assert (found.precision, found.recall, found.f1) == pytest.approx((0.6, 0.75, 2 / 3))
+
+
 def test_nothing_to_find_gives_zeros():
     for candidates, gold in (("", "a1"), ("a1:1.0", ""), ("", "")):
         found = scan_threshold(parsed(candidates), gold_pairs(gold))
@@ -112,6 +121,20 @@ def test_scan_equals_exhaustive_search_in_fractions(candidates, gold):
     assert found.precision == pytest.approx(correct / len(taken_pairs) if correct else 0)
     assert found.recall == pytest.approx(correct / len(gold) if correct else 0)
     assert found.f1 == pytest.approx(2 * correct / (len(taken_pairs) + len(gold)) if correct else 0)
+
+
+@given(
+    scored, st.sets(st.tuples(st.sampled_from("abc"), st.integers(1, 3)), min_size=1, max_size=6), st.integers(-3, 3)
+)
+def test_counts_by_sentence_add_up_to_the_scores(candidates, gold, threshold):
+    right, wrong, missed = pair_counts(candidates, gold, threshold, "zabc")
+    found = score_at_threshold(candidates, gold, threshold)
+    taken = {(source, target) for score, source, target in candidates if score >= threshold}
+    assert (right.sum(), wrong.sum(), missed.sum()) == (len(taken & gold), len(taken - gold), len(gold - taken))
+    assert 2 * right.sum() / (2 * right.sum() + wrong.sum() + missed.sum()) == pytest.approx(found.f1)
+    for row, source in enumerate("zabc"):
+        assert missed[row] == len([pair for pair in gold - taken if pair[0] == source])
+        assert wrong[row] == len([pair for pair in taken - gold if pair[0] == source])
 
 
 def test_unify_keeps_the_first_place_and_the_last_row():
