@@ -13,11 +13,13 @@ Example:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,23 +38,88 @@ class SupportsEncode(Protocol):
         """Return numbers (N, D), row i for sentence i."""
 
 
-def embed(encoder: SupportsEncode, sentences: Sequence[str]) -> NDArray[np.float32]:
-    """Return the embeddings of sentences, float32 (N, D), after a check of their shape.
+def encoder_name(encoder: object) -> str:
+    """Return the name that an encoder gives itself, or that of its class."""
+    name = getattr(encoder, "name", None)
+    return name if isinstance(name, str) else type(encoder).__name__
+
+
+def _as_vectors(given: Any, count: int, name: str, what: str = "") -> NDArray[np.float32]:
+    """Return what encoder `name` gave for `count` sentences, of `what`, as float32 (N, D)."""
+    asked = f"{count} sentences" + (f" of {what}" if what else "")
+    try:
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"encoder {name} returned no array of numbers for {asked} ({error})") from error
+    if vectors.ndim != 2 or len(vectors) != count or (count and not vectors.size):
+        raise ValueError(f"encoder {name} returned shape {vectors.shape} for {asked}")
+    return vectors
+
+
+def _unusable_row(vectors: NDArray[np.float32]) -> int | None:
+    """Return the first row that holds a value that is not finite."""
+    # One such value makes the sum of squares so; only such rows are looked at value by value.
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", vectors, vectors)
+    return next(
+        (row for row in np.flatnonzero(~np.isfinite(squares)).tolist() if not np.isfinite(vectors[row]).all()), None
+    )
+
+
+def embed(
+    encoder: SupportsEncode, sentences: Sequence[str], what: str = "", dimension: int | None = None
+) -> NDArray[np.float32]:
+    """Return the embeddings of sentences, float32 (N, D), after a check of them.
 
     Each distinct sentence is encoded once: that saves time, and duplicates get equal vectors, which batches of other
     lengths would change in the last digits, so that ties between them would be broken by chance.
 
+    Args:
+        encoder: has `encode(list of N str) -> (N, D) array`.
+        sentences: texts.
+        what: what they are, such as "deu_Latn", to name in an error.
+        dimension: what D must be, where these vectors are to be compared with others; None: anything.
+
     Raises:
-        ValueError: the encoder did not return one vector a sentence.
+        ValueError: the encoder did not return one finite vector of that dimension a sentence; names encoder and row.
     """
     row_of = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
-    vectors = np.asarray(encoder.encode(list(row_of)), dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(row_of):
-        raise ValueError(f"the encoder returned shape {vectors.shape} for {len(row_of)} sentences")
-    if len(row_of) == len(sentences):
+    distinct = list(row_of)
+    given = encoder.encode(list(distinct))
+    name = encoder_name(encoder)
+    vectors = _as_vectors(given, len(distinct), name, what)
+    if dimension is not None and vectors.shape[1] != dimension:
+        of = f" of {what}" if what else ""
+        raise ValueError(
+            f"encoder {name} returned dimension {vectors.shape[1]} for sentences{of}, but {dimension} before"
+        )
+    unusable = _unusable_row(vectors)
+    if unusable is not None:
+        value = next(value for value in vectors[unusable].tolist() if not math.isfinite(value))
+        row, sentence = list(sentences).index(distinct[unusable]), distinct[unusable]
+        place = f"row {row}" + (f" of {what}" if what else "")
+        raise ValueError(f"encoder {name} returned {value} for {place} ({sentence!r:.60}); vectors must be finite")
+    if len(distinct) == len(sentences):
         return vectors
     repeated: NDArray[np.float32] = vectors[[row_of[sentence] for sentence in sentences]]
     return repeated
+
+
+def _load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
+    """Read a .npy file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is something else.
+    """
+    try:
+        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (EOFError, BadZipFile) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(loaded, np.ndarray):
+        raise ValueError("it is an .npz archive; save one array a file")
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -72,22 +139,24 @@ class OpenedEncoder:
     cache: Path | None = None
 
     def encode(self, sentences: list[str]) -> NDArray[np.float32]:
-        """Return float32 (N, D), from the cache where the same list was encoded before."""
+        """Return float32 (N, D), from the cache where the same list was encoded before.
+
+        Raises:
+            ValueError: the function did not return one vector a sentence.
+        """
         if self.cache is None or self.fingerprint is None:
-            return np.asarray(self.function(sentences), dtype=np.float32)
+            return _as_vectors(self.function(sentences), len(sentences), self.name)
         kept = self.cache / self.fingerprint / f"{digest_lines([('', sentences)])}.npy"
         if kept.is_file():
             try:
-                vectors = np.load(kept, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
+                return _as_vectors(_load_array(kept), len(sentences), self.name)
+            except (OSError, ValueError):
                 logger.warning("%s is damaged and is computed again", kept)
-            else:
-                if vectors.ndim == 2 and len(vectors) == len(sentences):
-                    return np.asarray(vectors, dtype=np.float32)
-        vectors = np.asarray(self.function(sentences), dtype=np.float32)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(kept) as file:
-            np.save(file, vectors)
+        vectors = _as_vectors(self.function(sentences), len(sentences), self.name)
+        if _unusable_row(vectors) is None:  # what cannot be scored is not worth keeping
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(kept) as file:
+                np.save(file, vectors)
         return vectors
 
 
@@ -119,9 +188,11 @@ class PrecomputedEmbeddings:
 
     def _read(self, array_file: Path) -> NDArray[Any]:
         try:
-            vectors: NDArray[Any] = np.load(array_file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            vectors = _load_array(array_file, mmap_mode="r")
+        except (OSError, ValueError) as error:
             raise InputError(f"{array_file}: not a readable .npy array ({error})") from error
+        if vectors.dtype.kind not in "fiu":
+            raise InputError(f"{array_file} must hold numbers, not {vectors.dtype}")
         if vectors.ndim != 2:
             raise InputError(f"{array_file} must have two dimensions (sentences, values), not shape {vectors.shape}")
         if self._arrays and vectors.shape[1] != self._arrays[0].shape[1]:
@@ -177,6 +248,15 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
     return lambda sentences: model.encode(sentences, batch_size=batch_size or 32, show_progress_bar=False)
 
 
+def _cache_folder(cache: Path) -> Path:
+    """Make the folder, so that an unusable one is found before time goes into encoding."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cache {cache} cannot be used as a folder ({error.strerror})") from error
+    return cache
+
+
 def open_encoder(
     spec: str | Path | SupportsEncode,
     *,
@@ -191,23 +271,20 @@ def open_encoder(
             embeddings (see `PrecomputedEmbeddings`); or an object with `encode(list of str)`.
         batch_size: sentences a batch, for models; None leaves it to them.
         device: "cpu", "cuda", ...; None leaves it to the model.
-        cache: folder to keep embeddings in, by the encoder's fingerprint and the sentences' digest; made when needed.
+        cache: folder to keep embeddings in, by the encoder's fingerprint and the sentences' digest; made if absent.
             An object takes part if it has a `fingerprint` (str).
 
     Raises:
-        InputError: the folder is none of these, or cannot be opened.
+        InputError: the folder is none of these or cannot be opened, or `cache` is no folder.
         TypeError: an object without `encode`.
     """
-    cache = None if cache is None else Path(cache)
+    cache = None if cache is None else _cache_folder(Path(cache))
     if not isinstance(spec, (str, Path)):
         if not callable(getattr(spec, "encode", None)):
             raise TypeError(f"an encoder must be a folder or have encode(list of str); {type(spec).__name__} has not")
-        name, fingerprint = getattr(spec, "name", None), getattr(spec, "fingerprint", None)
+        fingerprint = getattr(spec, "fingerprint", None)
         return OpenedEncoder(
-            name if isinstance(name, str) else type(spec).__name__,
-            fingerprint if isinstance(fingerprint, str) else None,
-            spec.encode,
-            cache,
+            encoder_name(spec), fingerprint if isinstance(fingerprint, str) else None, spec.encode, cache
         )
     folder = Path(spec)
     if not folder.is_dir():

@@ -6,7 +6,7 @@ blank line is a sentence, for otherwise rows would no longer match.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -50,6 +50,30 @@ def check_same_length(first: Path, first_lines: Sequence[str], second: Path, sec
             f"{first} has {len(first_lines)} lines, but {second} has {len(second_lines)}; line i of one must translate "
             "line i of the other"
         )
+
+
+class NoLanguageLeft(InputError):  # noqa: N818  (what a caller may take as: leave this test set out)
+    """Report that a test set has none of the languages asked for."""
+
+
+def check_any_left(folder: Path, languages: Collection[str], skipped: Sequence[Mapping[str, str]]) -> None:
+    """Make sure that there is a language to score, for a record without scores could pass for a result.
+
+    Args:
+        folder: where the files lie.
+        languages: those that can be scored.
+        skipped: the others, each with "language" and "reason".
+
+    Raises:
+        NoLanguageLeft: names the first that were skipped.
+    """
+    if languages:
+        return
+    reasons = [f"{entry['language']} ({entry['reason']})" for entry in skipped]
+    shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+    raise NoLanguageLeft(
+        f"{folder}: no language to score: {shown or 'English is the other side, and no other was asked for'}"
+    )
 
 
 def digest_lines(files: Iterable[tuple[str, Sequence[str]]]) -> str:

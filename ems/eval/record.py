@@ -124,13 +124,13 @@ class RetrievalEvidence:
             target_texts: their sentences.
         """
         count = len(found)
-        queries, candidates = source.rows[source.row_of], target.rows[target.row_of]
-        right = np.einsum("nd,nd->n", queries, candidates[:count])
+        queries, translations = source.rows[source.row_of], target.rows[target.row_of[:count]]
+        right = np.einsum("nd,nd->n", queries, translations)
         self._count("translations", right)
         if count > 1:
-            self._count("others", np.einsum("nd,nd->n", queries, np.roll(candidates[:count], -(count // 2), axis=0)))
+            self._count("others", np.einsum("nd,nd->n", queries, np.roll(translations, -(count // 2), axis=0)))
         wrong = np.flatnonzero(found != np.arange(count))
-        cosine_found = np.einsum("nd,nd->n", queries[wrong], candidates[found[wrong]])
+        cosine_found = np.einsum("nd,nd->n", queries[wrong], target.rows[target.row_of[found[wrong]]])
         clearest = np.argsort(right[wrong] - cosine_found, kind="stable")[:CONFUSIONS_PER_LANGUAGE]
         for place in clearest.tolist():
             row = int(wrong[place])

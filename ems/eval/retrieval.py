@@ -15,6 +15,8 @@ Example:
 
 from __future__ import annotations
 
+import difflib
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ems.mining import Index, Neighbours, UnitRows, mutual_neighbours, score_candidates, unit_rows
+from ems.mining import MARGINS, Index, Neighbours, UnitRows, mutual_neighbours, score_candidates, unit_rows
+
+MISALIGNED = "Misaligned"  # the xsim++ program's name for an error that no alteration of the right sentence explains
 
 
 def _same_length(source: UnitRows, target: UnitRows) -> None:
@@ -108,6 +112,20 @@ def bitext_f1(source: ArrayLike, target: ArrayLike) -> float:
     return bitext_metrics(np.arange(len(found)), found)["f1"]
 
 
+def check_margin(margin: str, k: int) -> None:
+    """Refuse an unknown margin or number of neighbours, before time goes into encoding or searching.
+
+    Raises:
+        ValueError: `margin` is none of `ems.mining.MARGINS`, or k < 1.
+        TypeError: k is not a whole number.
+    """
+    if margin not in MARGINS:
+        near = difflib.get_close_matches(str(margin), MARGINS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown margin {margin!r}; did you mean {near!r}? There are {', '.join(MARGINS)}")
+    if operator.index(k) < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+
+
 def margin_winners(forward: Neighbours, backward: Neighbours, margin: str) -> Index:
     """Return int64 (N,): for every source the target with the highest margin score among its k nearest.
 
@@ -169,12 +187,36 @@ def xsim_error_rate(
     Raises:
         ValueError: unknown margin, k < 1, unequal lengths or dimensions, or embeddings empty or not finite.
     """
+    check_margin(margin, k)
     source_rows, target_rows = unit_rows(source, "source"), unit_rows(target, "target")
     _same_length(source_rows, target_rows)
     if target_texts is not None:
         _check_texts(target_texts, target_rows)
     winners = margin_winners(*mutual_neighbours(source_rows, target_rows, k), margin)
     return len(wrong_rows(winners, target_texts)) / len(winners)
+
+
+def error_kinds(
+    wrong: Index, winners: Index, target_texts: Sequence[str], errtypes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """Count the errors of xsim++ by the kind of alteration that misled the encoder.
+
+    Args:
+        wrong: int64 (E,), source rows, from `wrong_rows`.
+        winners: int64 (N,), the target each source row found.
+        target_texts: M sentences: the N translations, followed by altered sentences.
+        errtypes: for every altered sentence {"src": the original sentence, "errtype": name of the alteration}; looked
+            up by stripped text.
+
+    Returns:
+        Errors by kind, most frequent first; "Misaligned" where the winner is not an altered form of the right sentence.
+    """
+    kinds: Counter[str] = Counter()
+    for row in wrong.tolist():
+        altered = errtypes.get(target_texts[winners[row]].strip())
+        misled = altered is not None and altered["src"] == target_texts[row].strip()
+        kinds[str(altered["errtype"]) if altered is not None and misled else MISALIGNED] += 1
+    return dict(kinds.most_common())
 
 
 @dataclass(frozen=True)
@@ -184,8 +226,7 @@ class XsimppResult:
     Attributes:
         error_rate: errors divided by the number of source rows, a fraction.
         errors: source rows whose winner has another text than their translation.
-        by_type: errors by the kind of alteration that misled the encoder, most frequent first; "Misaligned" where the
-            winner is not an altered form of the right sentence. Kinds without errors are left out.
+        by_type: errors by kind, as `error_kinds` counts them. Kinds without errors are left out.
     """
 
     error_rate: float
@@ -215,6 +256,7 @@ def xsimpp_error_rate(
     Raises:
         ValueError: M <= N, a text is missing, or as `xsim_error_rate`.
     """
+    check_margin(margin, k)
     source_rows, target_rows = unit_rows(source, "source"), unit_rows(target, "target")
     if len(source_rows) >= len(target_rows):
         raise ValueError(
@@ -224,9 +266,4 @@ def xsimpp_error_rate(
     _check_texts(target_texts, target_rows)
     winners = margin_winners(*mutual_neighbours(source_rows, target_rows, k), margin)
     wrong = wrong_rows(winners, target_texts)
-    kinds: Counter[str] = Counter()
-    for row in wrong:
-        altered = errtypes.get(target_texts[winners[row]].strip())
-        misled = altered is not None and altered["src"] == target_texts[row].strip()
-        kinds[str(altered["errtype"]) if altered is not None and misled else "Misaligned"] += 1
-    return XsimppResult(len(wrong) / len(winners), len(wrong), dict(kinds.most_common()))
+    return XsimppResult(len(wrong) / len(winners), len(wrong), error_kinds(wrong, winners, target_texts, errtypes))

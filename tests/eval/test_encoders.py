@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import ems
+from ems.data.grammar import held_out
 from ems.errors import InputError
 from ems.eval.encoders import embed, folder_fingerprint, open_encoder
 
@@ -28,6 +31,55 @@ def test_duplicates_are_encoded_once_and_keep_their_places():
     assert encoder.calls == [["aa", "b", "cccc"]]
     assert vectors.tolist() == [[2, 1], [1, 1], [2, 1], [4, 1]]
     assert vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize(("value", "name"), [(np.nan, "nan"), (-np.inf, "-inf"), (1e300, "inf")])
+def test_values_that_are_not_finite_are_named_with_encoder_text_and_row(value, name):
+    class Broken(Lengths):
+        def encode(self, sentences):
+            return [[value if sentence == "bad" else 1.0, 2.0] for sentence in sentences]
+
+    with pytest.raises(ValueError, match=rf"encoder lengths returned {name} for row 3 of deu_Latn \('bad'\)"):
+        embed(Broken(), ["a", "a", "b", "bad", "bad"], "deu_Latn")
+    with pytest.raises(ValueError, match=rf"encoder lengths returned {name} for row 0 "):
+        embed(Broken(), ["bad"])
+    assert embed(Broken(), ["a"]).tolist() == [[1, 2]]
+
+
+def test_squares_beyond_float32_are_not_mistaken_for_infinity():
+    class Large(Lengths):
+        def encode(self, sentences):
+            return np.full((len(sentences), 3), 1e30)
+
+    assert embed(Large(), ["a", "b"]).tolist() == np.full((2, 3), 1e30, dtype=np.float32).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1.0, 2.0], [3.0]], "no array of numbers for 2 sentences of deu_Latn"),
+        ([["a"], ["b"]], "no array of numbers"),
+        (None, "returned"),
+        ([1.0, 2.0], r"shape \(2,\) for 2 sentences of deu_Latn"),
+        ([[1.0]], r"shape \(1, 1\) for 2 sentences"),
+        ([[], []], r"shape \(2, 0\) for 2 sentences"),
+    ],
+)
+def test_what_is_not_one_vector_a_sentence_is_refused_with_the_encoder_s_name(given, message):
+    class Broken(Lengths):
+        def encode(self, sentences):
+            return given
+
+    with pytest.raises(ValueError, match="encoder lengths returned .*" + message.removeprefix("returned")):
+        embed(Broken(), ["a", "b"], "deu_Latn")
+
+
+def test_a_dimension_other_than_before_is_refused():
+    with pytest.raises(
+        ValueError, match="encoder lengths returned dimension 2 for sentences of fra_Latn, but 3 before"
+    ):
+        embed(Lengths(), ["a"], "fra_Latn", 3)
+    assert embed(Lengths(), ["a"], "fra_Latn", 2).shape == (1, 2)
 
 
 def test_an_object_keeps_its_name_and_fingerprint():
@@ -60,11 +112,59 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path, caplog):
     encoder = open_encoder(model, cache=tmp_path)
     encoder.encode(["a", "bb"])
     (file,) = tmp_path.rglob("*.npy")
-    for content in (b"", file.read_bytes()[:-3], b"no array"):
+    np.savez(tmp_path / "archive.npz", np.eye(2))
+    np.save(tmp_path / "other", np.eye(3))
+    archive, other = (tmp_path / "archive.npz").read_bytes(), (tmp_path / "other.npy").read_bytes()
+    for content in (b"", file.read_bytes()[:-3], b"no array", archive, archive[:40], other):
+        caplog.clear()
         file.write_bytes(content)
         assert encoder.encode(["a", "bb"]).tolist() == [[1, 1], [2, 1]]
-    assert len(model.calls) == 4
-    assert "damaged" in caplog.text
+        assert "damaged" in caplog.text
+    assert len(model.calls) == 7
+
+
+def test_vectors_that_cannot_be_scored_are_never_kept(tmp_path):
+    class Broken(Lengths):
+        broken = True
+
+        def encode(self, sentences):
+            return np.full((len(sentences), 2), np.nan if self.broken else 1.0)
+
+    model = Broken()
+    encoder = open_encoder(model, cache=tmp_path)
+    with pytest.raises(ValueError, match="encoder lengths returned nan for row 0"):
+        embed(encoder, ["a"])
+    assert list(tmp_path.rglob("*.npy")) == []
+    model.broken = False
+    assert embed(encoder, ["a"]).tolist() == [[1, 1]]
+
+
+def test_a_second_benchmark_on_the_same_file_encodes_nothing(tmp_path):
+    from ems.eval.benchmarks.flores import evaluate_flores
+    from ems.eval.benchmarks.xsimpp import evaluate_xsimpp
+
+    for code in ("eng_Latn", "deu_Latn"):
+        (tmp_path / "devtest").mkdir(exist_ok=True)
+        (tmp_path / "devtest" / f"{code}.devtest").write_text("".join(f"{code * row}\n" for row in range(1, 6)))
+    altered = {"eng_Latn ": {"src": "eng_Latn", "errtype": "a"}, "b": {"src": "eng_Latn", "errtype": "a"}}
+    (tmp_path / "devtest_augmented").mkdir()
+    (tmp_path / "devtest_augmented" / "eng_Latn_augmented.devtest").write_text("\n".join(altered))
+    (tmp_path / "devtest_augmented" / "eng_Latn_errtype.devtest.json").write_text(json.dumps(altered))
+    model = Lengths()
+    evaluate_flores(open_encoder(model, cache=tmp_path / "cache"), tmp_path)
+    assert len(model.calls) == 2
+    evaluate_flores(open_encoder(model, cache=tmp_path / "cache"), tmp_path, all_pairs=True)
+    assert len(model.calls) == 2
+    evaluate_xsimpp(open_encoder(model, cache=tmp_path / "cache"), tmp_path)
+    assert model.calls[2:] == [list(altered)]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_that_is_no_folder_is_refused_before_anything_is_encoded(tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=f"cache .*{place} cannot be used as a folder"):
+        open_encoder(Lengths(), cache=tmp_path / place)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_an_object_without_fingerprint_is_never_cached(tmp_path):
@@ -102,9 +202,15 @@ def test_unusable_precomputed_embeddings_are_named(tmp_path):
     np.save(tmp_path / "b.npy", np.ones(2))
     with pytest.raises(InputError, match="must have two dimensions"):
         open_encoder(tmp_path)
-    (tmp_path / "b.npy").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"b[.]npy: not a readable"):
+    np.save(tmp_path / "b.npy", np.array([["a"], ["b"]]))
+    with pytest.raises(InputError, match=r"b[.]npy must hold numbers, not <U1"):
         open_encoder(tmp_path)
+    np.savez(tmp_path / "b.npz", np.eye(2))
+    archive = (tmp_path / "b.npz").read_bytes()
+    for content, why in ((b"junk", ""), (archive, "an .npz archive"), (archive[:40], ""), (b"", "")):
+        (tmp_path / "b.npy").write_bytes(content)
+        with pytest.raises(InputError, match=rf"b[.]npy: not a readable .npy array \(.*{why}"):
+            open_encoder(tmp_path)
 
 
 def test_folders_that_are_no_encoders_are_named(tmp_path):
@@ -164,3 +270,41 @@ def test_a_sentence_transformers_folder_is_opened(tmp_path):
     (tmp_path / "bow" / "modules.json").write_text("{}")
     with pytest.raises(InputError, match="bow: sentence-transformers cannot open it"):
         open_encoder(tmp_path / "bow", device="cpu")
+
+
+@pytest.mark.slow
+def test_a_real_ems_folder_gives_the_vectors_of_ems_load(tiny_model):
+    sentences = [*held_out(3)["de"], *held_out(3)["en"]]
+    encoder = open_encoder(tiny_model, device="cpu", batch_size=2)
+    assert encoder.name == "run/model"
+    assert encoder.fingerprint == folder_fingerprint(tiny_model)
+    expected = ems.load(tiny_model, device="cpu").encode(sentences)
+    assert np.abs(embed(encoder, sentences) - expected).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_a_real_transformer_of_another_project_is_opened_as_its_own_folder_says(tmp_path):
+    """A tiny BERT with weights of its own, a length limit and normalised output: settings that must survive."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import models as parts
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
+    (tmp_path / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=32, **sizes)).save_pretrained(tmp_path / "bert")
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    word_vectors = parts.Transformer(str(tmp_path / "bert"), max_seq_length=6)
+    pooling = parts.Pooling(16, pooling_mode="mean")
+    model = SentenceTransformer(modules=[word_vectors, pooling, parts.Normalize()], device="cpu")
+    model.save(str(tmp_path / "theirs"))
+
+    sentences = ["a b c", "d", "e f g h a b c d e f"]
+    encoder = open_encoder(tmp_path / "theirs", device="cpu", batch_size=2)
+    assert encoder.name == "theirs"
+    vectors = embed(encoder, sentences)
+    assert np.abs(vectors - model.encode(sentences, show_progress_bar=False)).max() < 1e-6
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
+    assert np.abs(vectors[2] - embed(encoder, ["e f g h"])[0]).max() < 1e-6  # cut at 6 tokens, with [CLS] and [SEP]

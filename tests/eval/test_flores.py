@@ -152,6 +152,51 @@ def test_unequal_files_are_refused_by_name_and_count(tmp_path):
         evaluate_flores(NoisyEncoder(), tmp_path)
 
 
+@pytest.mark.parametrize("options", [{"margin": "ration"}, {"k": 0}, {"margin": "absolute", "k": -1}])
+def test_an_unknown_margin_or_k_is_refused_before_anything_is_encoded(tmp_path, options):
+    write_split(tmp_path / "devtest")
+    encoder = NoisyEncoder()
+    with pytest.raises(ValueError, match=r"did you mean 'ratio'|k must be at least 1"):
+        evaluate_flores(encoder, tmp_path, **options)
+    assert encoder.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("languages", "message"),
+    [
+        (["fr"], r"devtest: no language to score: fr \(fra_Latn\.devtest is missing\)"),
+        (["en"], "no language to score: English is the other side"),
+        ([], "no language to score: English is the other side"),
+        (["fr", "it", "pt", "es", "ro", "ca", "gl"], r"ro \(ron_Latn.devtest is missing\); and 2 more"),
+    ],
+)
+def test_a_record_without_any_score_is_refused(tmp_path, languages, message):
+    write_split(tmp_path / "devtest")
+    encoder = NoisyEncoder()
+    with pytest.raises(InputError, match=message):
+        evaluate_flores(encoder, tmp_path, languages=languages)
+    assert encoder.calls == 0
+
+
+def test_an_encoder_that_fails_is_named_with_language_and_row(tmp_path):
+    class NotFinite(NoisyEncoder):
+        def encode(self, sentences):
+            return np.array([[np.nan if "deu_Latn 17" in sentence else 1.0, 2.0] for sentence in sentences])
+
+    class Changing(NoisyEncoder):
+        def encode(self, sentences):
+            self.dimension -= 1
+            return super().encode(sentences)
+
+    write_split(tmp_path / "devtest")
+    with pytest.raises(ValueError, match=r"encoder NotFinite returned nan for row 17 of deu_Latn \('deu_Latn 17'\)"):
+        evaluate_flores(NotFinite(), tmp_path)
+    with pytest.raises(
+        ValueError, match="encoder Changing returned dimension 10 for sentences of deu_Latn, but 11 before"
+    ):
+        evaluate_flores(Changing(), tmp_path)
+
+
 @pytest.mark.data
 def test_the_released_files_are_read_whole(data_folder):
     class Lengths:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ems.eval.retrieval import (
     bitext_f1,
     bitext_metrics,
+    check_margin,
     retrieval_accuracy,
     xsim_error_rate,
     xsimpp_error_rate,
@@ -172,6 +173,17 @@ def test_xsimpp_takes_an_altered_line_with_the_original_text_as_right():
 def test_unusable_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("margin", "k", "message"), [("ration", 4, "did you mean 'ratio'"), ("ratio", 0, "k must be")])
+def test_margin_and_k_are_checked_before_the_embeddings(margin, k, message):
+    unusable = np.full((3, 2), np.nan)
+    with pytest.raises(ValueError, match=message):
+        xsim_error_rate(unusable, unusable, margin=margin, k=k)
+    with pytest.raises(ValueError, match=message):
+        xsimpp_error_rate(unusable, unusable, target_texts=[], errtypes={}, margin=margin, k=k)
+    with pytest.raises(TypeError, match="integer"):
+        check_margin("ratio", 4.0)
 
 
 @pytest.mark.data

@@ -15,6 +15,7 @@ from ems.eval.benchmarks.tatoeba import (
     read_language,
 )
 from ems.eval.parallel_text import digest_lines, read_lines
+from ems.languages import LANGUAGES
 
 
 class MeaningEncoder:
@@ -158,6 +159,52 @@ def test_nothing_to_score_and_unknown_names_are_refused(tmp_path):
         evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["xx"])
 
 
+@pytest.mark.parametrize(
+    ("languages", "message"),
+    [
+        (["gu", "yo"], r"no language to score: gu \(not in Tatoeba\); yo \(not in Tatoeba\)"),
+        (["fr"], r"no language to score: fr \(tatoeba\.fra-eng\.fra or its \.eng is missing\)"),
+        (["en"], "no language to score: English is the other side"),
+        ([], "no language to score"),
+    ],
+)
+def test_a_record_without_any_score_is_refused(tmp_path, languages, message):
+    write_good(tmp_path, "deu")
+    with pytest.raises(InputError, match=message):
+        evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=languages)
+
+
+@pytest.mark.parametrize("options", [{"margin": "ration"}, {"margin": "ratio", "k": 0}])
+def test_an_unknown_margin_or_k_is_refused_before_anything_is_encoded(tmp_path, options):
+    write_good(tmp_path, "deu")
+    encoder = MeaningEncoder()
+    with pytest.raises(ValueError, match=r"did you mean 'ratio'|k must be at least 1"):
+        evaluate_tatoeba(encoder, tmp_path, **options)
+    assert encoder.calls == []
+
+
+def test_an_encoder_that_fails_is_named_with_language_side_and_row(tmp_path):
+    class NotFinite(MeaningEncoder):
+        def encode(self, sentences):
+            return np.array([[np.nan if sentence == self.bad else 1.0] for sentence in sentences])
+
+    class Changing(MeaningEncoder):
+        def encode(self, sentences):
+            self.dimension += 1
+            return super().encode(sentences)
+
+    write_good(tmp_path, "deu")
+    for bad, place in (("deu 2", "row 2 of deu"), ("eng 3", "row 3 of the English side of deu")):
+        encoder = NotFinite()
+        encoder.bad = bad
+        with pytest.raises(ValueError, match=rf"encoder NotFinite returned nan for {place} \('{bad}'\)"):
+            evaluate_tatoeba(encoder, tmp_path, languages=["de"])
+    with pytest.raises(
+        ValueError, match=r"encoder Changing returned dimension 10 .* of the English side of deu, but 9"
+    ):
+        evaluate_tatoeba(Changing(), tmp_path, languages=["de"])
+
+
 def test_languages_are_named_by_their_code_or_by_file_code(tmp_path):
     write_good(tmp_path, "cmn", "nob", "arz", "ara", "yue")
     record = evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["zh", "no", "arz", "ara", "yue", "zho_Hans"])
@@ -226,16 +273,48 @@ def test_the_released_files_are_read_whole(data_folder):
     assert all(len(set(sets[code].english)) == len(sets[code].english) for code in EMS58)
 
 
+class LetterPairs:
+    """Counts of hashed pairs of neighbouring letters: cheap, and some way above chance for related languages."""
+
+    def encode(self, sentences):
+        vectors = np.zeros((len(sentences), 128), dtype=np.float32)
+        for row, sentence in enumerate(sentences):
+            letters = np.frombuffer(sentence.lower().encode("utf-32-le"), dtype=np.uint32)
+            vectors[row] = np.bincount((letters[:-1] * 31 + letters[1:]) % 128, minlength=128)
+        return vectors
+
+
 @pytest.mark.data
 def test_an_encoder_that_only_sees_letters_scores_above_chance_on_related_languages(data_folder):
-    class LetterPairs:
-        def encode(self, sentences):
-            vectors = np.zeros((len(sentences), 512), dtype=np.float32)
-            for row, sentence in enumerate(sentences):
-                for a, b in zip(sentence.lower(), sentence.lower()[1:], strict=False):
-                    vectors[row, (ord(a) * 31 + ord(b)) % 512] += 1
-            return vectors
-
     record = evaluate_tatoeba(LetterPairs(), data_folder / "eval", languages=["nl", "de"])
     assert 0.02 < record["scores"]["nl"]["mean"] < 0.6
     assert record["n"] == 2000
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_published_sets_are_averaged_over_all_their_languages_in_their_direction(data_folder):
+    record = evaluate_tatoeba(LetterPairs(), data_folder / "eval", languages="laser112", strict=True)
+    scores = record["scores"]
+    assert len(scores) == 112
+    assert record["skipped"] == []
+    sizes = {"jv": 205, "te": 234, "ta": 307, "sw": 390, "ku": 410, "mn": 440, "th": 548, "kk": 575, "ml": 687}
+    sizes |= {"hy": 742, "ka": 746, "sl": 823, "de": 1000, "tzl": 104}
+    assert {language: scores[language]["n"] for language in sizes} == sizes
+    assert sum(row["n"] for row in scores.values()) == record["n"]
+    assert sum(row["n"] < 1000 for row in scores.values()) == 40
+    assert {name: mean["languages"] for name, mean in record["means"].items()} == {
+        "laser112": 112,
+        "ems58": 58,
+        "xtreme36": 36,
+    }
+    # Accuracy of LASER's table: both directions and their mean. XTREME's asks in English only.
+    for column in ("x->en", "en->x", "mean", "mteb_f1"):
+        expected = np.mean([row[column] for row in scores.values()])
+        assert record["means"]["laser112"][column] == pytest.approx(expected, abs=1e-12)
+    names = {LANGUAGES[language].tatoeba: language for language in LANGUAGES}
+    expected = np.mean([scores[names[code]]["en->x"] for code in XTREME36])
+    assert record["means"]["xtreme36"] == {"languages": 36, "of": 36, "en->x": pytest.approx(expected, abs=1e-12)}
+    assert record["means"]["xtreme36"]["en->x"] != pytest.approx(
+        np.mean([scores[names[code]]["x->en"] for code in XTREME36])
+    )

@@ -20,9 +20,9 @@ import numpy as np
 
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import check_same_length, digest_lines, read_lines
+from ems.eval.parallel_text import check_any_left, check_same_length, digest_lines, read_lines
 from ems.eval.record import Outcome, Record, RetrievalEvidence, both_outcomes, both_ways, make_record, outcome
-from ems.eval.retrieval import accuracy, margin_winners, wrong_rows
+from ems.eval.retrieval import accuracy, check_margin, margin_winners, wrong_rows
 from ems.languages import LANGUAGES, LanguageRegistry
 from ems.mining import UnitRows, mutual_neighbours, unit_rows
 
@@ -31,19 +31,41 @@ logger = logging.getLogger(__name__)
 SPLITS = ("devtest", "dev")
 ENGLISH = "en"
 BOTH_WAYS = ("x->en", "en->x", "mean")
+BASES = ("flores", "flores200_dataset", "flores200", "")  # folders that releases unpack to
 
 
 def find_folder(data_folder: Path, split: str) -> Path | None:
     """Return the folder below `data_folder` that holds the files of a split, or None."""
-    bases = [data_folder / name for name in ("flores", "flores200_dataset", "flores200", "")]
-    for folder in [*(base / split for base in bases), data_folder]:
+    for folder in [*(data_folder / base / split for base in BASES), data_folder]:
         if next(folder.glob(f"???_????.{split}"), None) is not None:
             return folder
     return None
 
 
-def _file_codes(languages: Sequence[str] | None, registry: LanguageRegistry) -> tuple[str, dict[str, str]]:
-    """Return the name of the language set, and file codes by language, without English."""
+def require_folder(data_folder: Path, split: str) -> Path:
+    """Return the folder of a split as `find_folder` does, but refuse what is not there.
+
+    Raises:
+        InputError: no such split, or no files.
+    """
+    if split not in SPLITS:
+        raise InputError(f"unknown FLORES split '{split}'; there are {' and '.join(SPLITS)}")
+    folder = find_folder(data_folder, split)
+    if folder is None:
+        raise InputError(f"{data_folder}: no FLORES files here or in flores/{split}/ (deu_Latn.{split})")
+    return folder
+
+
+def file_codes(languages: Sequence[str] | None, registry: LanguageRegistry) -> tuple[str, dict[str, str]]:
+    """Return the name of the language set, and file codes by language, without English.
+
+    Args:
+        languages: codes in any spelling, also FLORES codes that the registry does not know; None: all of the registry.
+        registry: knows the languages.
+
+    Raises:
+        InputError: an unknown language.
+    """
     every = {code: registry[code].flores for code in registry if code != ENGLISH}
     if languages is None:
         return f"ems{len(every) + 1}", every
@@ -128,17 +150,21 @@ def evaluate_flores(
         Records as `ems.eval.record` describes them: P@1 with English, xsim into English, and P@1 of all pairs if asked.
 
     Raises:
-        InputError: no files, an unknown language or split, unequal lengths, text that is not UTF-8, or a file missing
-            that is needed.
+        InputError: no files, none of the languages, an unknown language or split, unequal lengths, text that is not
+            UTF-8, or a file missing that is needed.
+        ValueError: an unknown margin or k, or an encoder that returns other than one finite vector a sentence.
     """
-    if split not in SPLITS:
-        raise InputError(f"unknown FLORES split '{split}'; there are {' and '.join(SPLITS)}")
-    folder = find_folder(Path(data_folder), split)
-    if folder is None:
-        raise InputError(f"{data_folder}: no FLORES files here or in flores/{split}/ (deu_Latn.{split})")
-    language_set, codes = _file_codes(languages, registry)
-    texts, skipped = read_texts(folder, split, {ENGLISH: registry[ENGLISH].flores, **codes}, strict)
-    rows = {language: unit_rows(embed(encoder, lines)) for language, lines in texts.items()}
+    check_margin(margin, k)
+    folder = require_folder(Path(data_folder), split)
+    language_set, codes = file_codes(languages, registry)
+    files = {ENGLISH: registry[ENGLISH].flores, **codes}
+    texts, skipped = read_texts(folder, split, files, strict)
+    check_any_left(folder, texts.keys() - {ENGLISH}, skipped)
+    rows: dict[str, UnitRows] = {}
+    dimension = None
+    for language, lines in texts.items():
+        rows[language] = unit_rows(embed(encoder, lines, files[language], dimension))
+        dimension = rows[language].rows.shape[1]
 
     found: dict[str, dict[str, float]] = {}
     errors: dict[str, dict[str, float]] = {}
@@ -169,6 +195,7 @@ def evaluate_flores(
         "n": len(rows[ENGLISH]),
         "data_digest": digest_lines((language, lines) for language, lines in texts.items()),
         "skipped": skipped,
+        "parallel_rows": True,
     }
     nearest = "P@1: accuracy of the nearest neighbour by cosine"
     mode = "text" if text_mode else "index"

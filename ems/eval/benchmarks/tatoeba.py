@@ -19,9 +19,9 @@ import numpy as np
 
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import check_same_length, digest_lines, read_lines
+from ems.eval.parallel_text import check_any_left, check_same_length, digest_lines, read_lines
 from ems.eval.record import Outcome, Record, RetrievalEvidence, both_outcomes, both_ways, make_record, mean_over
-from ems.eval.retrieval import bitext_metrics, margin_winners
+from ems.eval.retrieval import bitext_metrics, check_margin, margin_winners
 from ems.languages import LANGUAGES, LanguageRegistry
 from ems.mining import mutual_neighbours, unit_rows
 
@@ -123,7 +123,9 @@ def _score(
     evidence: RetrievalEvidence,
 ) -> tuple[dict[str, float], dict[str, Outcome]]:
     """Return the scores of one language and its outcomes by row; adds to the evidence."""
-    foreign, english = unit_rows(embed(encoder, aligned_set.foreign)), unit_rows(embed(encoder, aligned_set.english))
+    foreign = unit_rows(embed(encoder, aligned_set.foreign, aligned_set.code))
+    dimension = foreign.rows.shape[1]
+    english = unit_rows(embed(encoder, aligned_set.english, f"the English side of {aligned_set.code}", dimension))
     forward, backward = mutual_neighbours(foreign, english, k)
     if margin is None:
         found, found_back = forward.nearest(), backward.nearest()
@@ -165,9 +167,12 @@ def evaluate_tatoeba(
         candidates). Languages are keyed by their code, or by file code where the registry has none.
 
     Raises:
-        InputError: no files, an unknown language, unequal lengths, text that is not UTF-8, or, if strict, a missing
-            file.
+        InputError: no files, none of the languages, an unknown language, unequal lengths, text that is not UTF-8, or,
+            if strict, a missing file.
+        ValueError: an unknown margin or k, or an encoder that returns other than one finite vector a sentence.
     """
+    if margin is not None:
+        check_margin(margin, k)
     folder = find_folder(Path(data_folder))
     if folder is None:
         raise InputError(f"{data_folder}: no Tatoeba files here, in tatoeba/ or in tatoeba/v1/ (tatoeba.xxx-eng.eng)")
@@ -184,6 +189,7 @@ def evaluate_tatoeba(
         if strict:
             raise InputError(f"{folder}: {reason}")
         skipped.append({"language": names.get(code, code), "reason": reason})
+    check_any_left(folder, aligned_sets, skipped)
     scores: dict[str, dict[str, float]] = {}
     outcomes: dict[str, dict[str, Outcome]] = {}
     evidence = RetrievalEvidence()
@@ -193,11 +199,13 @@ def evaluate_tatoeba(
         logger.info("tatoeba %s: %.4f", language, scores[language]["mean"])
     columns = BOTH_WAYS if margin is not None else (*BOTH_WAYS, "mteb_f1")
     means: dict[str, dict[str, float]] = {}
+    members_found: dict[str, list[str]] = {}
     for name, members in {language_set: tuple(codes), **LANGUAGE_SETS}.items():
         found = [names.get(code, code) for code in members if names.get(code, code) in scores]
         # A set other than the one asked for is only named when it is complete.
         if found and (name == language_set or len(found) == len(members)):
             shown = columns if name == language_set else PUBLISHED_COLUMNS.get(name, columns)
+            members_found[name] = found
             means[name] = mean_over(found, scores, [column for column in shown if column in columns], len(members))
     neighbour = "nearest neighbour by cosine" if margin is None else f"best {margin} margin among k = {k}"
     return make_record(
@@ -221,4 +229,5 @@ def evaluate_tatoeba(
         skipped=skipped,
         outcomes=outcomes,
         evidence=evidence,
+        members=members_found,
     )
