@@ -59,10 +59,43 @@ def _encode(arguments: argparse.Namespace) -> None:
     print(f"{rows} vectors in {arguments.output}")
 
 
+def _mine(arguments: argparse.Namespace) -> None:
+    from ems.mine_file import mine_files
+
+    report = mine_files(
+        arguments.model,
+        arguments.source,
+        arguments.target,
+        arguments.output,
+        margin=arguments.margin,
+        strategy=arguments.strategy,
+        k=arguments.k,
+        threshold=arguments.threshold,
+        memory=arguments.memory,
+        approximate=arguments.approximate,
+        source_vectors=arguments.source_vectors,
+        target_vectors=arguments.target_vectors,
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+    )
+    for name, side in (("source", report.source), ("target", report.target)):
+        counts = side.lines
+        print(
+            f"{name}: {counts.lines} lines, {counts.blank} blank, {counts.duplicates} duplicates, {counts.overlong} "
+            f"overlong, {counts.cleaned} cleaned of controls, {side.equal_vectors} with the vector of an earlier one"
+        )
+    if report.recall is not None:
+        print("recall of the approximate search: {:.4f} forward, {:.4f} backward".format(*report.recall))
+    print(f"{report.pairs} pairs in {arguments.output}, {report.below_threshold} below the threshold")
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from ems.eval.comparison import compare
+    from ems.eval.results_file import read_results
     from ems.eval.suite import run_suite
 
-    run_suite(
+    old = None if arguments.compare is None else read_results(arguments.compare)
+    results = run_suite(
         arguments.model,
         arguments.data,
         arguments.tasks,
@@ -74,7 +107,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         cache=arguments.cache,
     )
     print(Path(arguments.output, "results.md").read_text(encoding="utf-8"))
-    print(f"results in {arguments.output}")
+    comparison = None if old is None else compare(old, results, arguments.compare)
+    if comparison is not None:
+        print(comparison.to_markdown())
+    print(f"results in {arguments.output}; report.html there shows them")
+    if comparison is not None:
+        comparison.check()
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    if arguments.what == "mine":
+        from ems.benchmark.mining import benchmark_mining
+
+        benchmark_mining(arguments.sizes, arguments.dimension, arguments.search)
+    else:
+        from ems.benchmark.scoring import benchmark_scoring
+
+        benchmark_scoring(Path(arguments.data), arguments.dimensions, arguments.repeats)
 
 
 def _import_authors(arguments: argparse.Namespace) -> None:
@@ -130,6 +179,53 @@ def _add_encode(parser: argparse.ArgumentParser) -> Command:
     return _encode
 
 
+def _memory(text: str) -> int:
+    """Read a number of bytes such as 500M or 2G."""
+    number = text.upper().removesuffix("B")
+    try:
+        factor = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[number.lstrip("0123456789.")]
+    except KeyError:
+        raise ValueError from None
+    return round(float(number.rstrip("KMGT")) * factor)
+
+
+_memory.__name__ = "size such as 500M or 2G"  # argparse names it in its message
+
+
+def _add_mine(parser: argparse.ArgumentParser) -> Command:
+    parser.add_argument("--model", metavar="FOLDER", help="ems or sentence-transformers folder")
+    parser.add_argument("--source", required=True, metavar="FILE", help="one sentence a line, UTF-8; also .gz .xz .zst")
+    parser.add_argument("--target", required=True, metavar="FILE", help="likewise, in the other language")
+    parser.add_argument("--output", required=True, metavar="FILE.tsv", help="score, source, target; best first")
+    parser.add_argument("--margin", default="ratio", metavar="NAME", help="ratio (default), distance or absolute")
+    parser.add_argument("--strategy", default="max", metavar="NAME", help="max (default), intersect, fwd or bwd")
+    parser.add_argument("--k", type=_positive, default=4, metavar="N", help="neighbours a sentence; default: 4")
+    parser.add_argument(
+        "--threshold", type=float, metavar="X", help="write pairs that score more; default: 0 for max, else all"
+    )
+    parser.add_argument(
+        "--memory",
+        type=_memory,
+        default=2_000_000_000,
+        metavar="SIZE",
+        help="for the search, beside the model; default: 2G",
+    )
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="search nearly all neighbours, for millions of sentences without a GPU",
+    )
+    parser.add_argument(
+        "--source-vectors", metavar="FILE.npy", help="one row a line of the source, in place of a model"
+    )
+    parser.add_argument(
+        "--target-vectors", metavar="FILE.npy", help="one row a line of the target, in place of a model"
+    )
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="most sentences in one forward pass")
+    parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default: a GPU where there is one")
+    return _mine
+
+
 def _add_evaluate(parser: argparse.ArgumentParser) -> Command:
     parser.add_argument(
         "--model",
@@ -139,14 +235,36 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> Command:
         help="ems or sentence-transformers folder; repeatable",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with the test sets (docs/data.md)")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tatoeba, flores, flores-dev, flores-all-pairs")
+    parser.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="default: all whose files are there; a wrong name lists them"
+    )
     parser.add_argument("--languages", nargs="+", metavar="CODE", help="score these only; default: all of EMS")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for results.json and results.md")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for results.json, results.md, report.html"
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        help="old results.json; exit 1 if a score fell by more than its confidence interval",
+    )
     parser.add_argument("--strict", action="store_true", help="a missing language file is an error, not a line")
     parser.add_argument("--cache", metavar="DIR", help="keep embeddings there, for the next task on the same text")
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="most sentences in one forward pass")
     parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default: a GPU where there is one")
     return _evaluate
+
+
+def _add_benchmark(parser: argparse.ArgumentParser) -> Command:
+    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    mine = what.add_parser("mine", help="time and memory of mining random vectors with planted translations")
+    mine.add_argument("--sizes", nargs="+", type=_positive, default=[1_000, 3_000, 10_000, 30_000], metavar="N")
+    mine.add_argument("--dimension", type=_positive, default=256, metavar="D")
+    mine.add_argument("--search", nargs="+", default=["exact"], metavar="NAME", help="exact, approximate")
+    score = what.add_parser("score", help="time of scoring Tatoeba and FLORES, over that of its matrix products")
+    score.add_argument("--data", required=True, metavar="DIR", help="folder with both test sets (docs/data.md)")
+    score.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
+    score.add_argument("--repeats", type=_positive, default=3, metavar="N", help="medians of so many; default: 3")
+    return _benchmark
 
 
 def _add_import_authors(parser: argparse.ArgumentParser) -> Command:
@@ -162,7 +280,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]] = 
     "train": ("train a model from parallel text, and score it", _add_train),
     "prepare": ("train the tokenizer and tokenise the corpus only", _add_prepare),
     "encode": ("turn a file of sentences into an array of vectors", _add_encode),
-    "evaluate": ("score models on Tatoeba and FLORES", _add_evaluate),
+    "mine": ("find translations between two files of sentences", _add_mine),
+    "evaluate": ("score models on test sets, and report", _add_evaluate),
+    "benchmark": ("measure speed and memory; one JSON line a case", _add_benchmark),
     "import-authors": ("turn a checkpoint of the original EMS code into a model folder", _add_import_authors),
 }
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from ems.cli import main
+from ems.cli import _memory, main
 from tests.tiny import ROOT, tiny_overrides, write_corpus
 
 CONFIG = str(ROOT / "configs" / "quickstart.yaml")
@@ -131,6 +131,126 @@ def test_a_broken_output_fails_with_1(tiny_model, tmp_path, capsys, monkeypatch)
     arguments = ["encode", "--model", tiny_model, "--input", tmp_path / "in.txt", "--output", tmp_path / "out.npy"]
     assert "No space left" in run(*arguments, capsys=capsys, status=1).err
     assert not (tmp_path / "out.npy").exists()
+
+
+class TestCompare:
+    """`ems evaluate --compare`: whether a score fell is the exit status."""
+
+    @pytest.fixture
+    def evaluate(self, tmp_path, monkeypatch, capsys):
+        """Score an encoder that finds the translation of all sentences but the first `wrong`."""
+        devtest = tmp_path / "data" / "flores" / "devtest"
+        devtest.mkdir(parents=True)
+        for code in ("eng_Latn", "deu_Latn"):
+            lines = "".join(f"{code} {row}\n" for row in range(100))
+            (devtest / f"{code}.devtest").write_text(lines, encoding="utf-8")
+        wrong = 0
+
+        class Encoder:
+            name, fingerprint = "digits", None
+
+            def encode(self, sentences):
+                rows = np.array([int(sentence.split()[1]) for sentence in sentences])
+                german = np.array([sentence.startswith("deu") for sentence in sentences])
+                vectors = np.eye(100)[rows]
+                vectors[german & (rows < wrong)] = np.eye(100)[99]
+                return vectors
+
+        def run_with(errors, output, *extra, status):
+            nonlocal wrong
+            wrong = errors
+            arguments = ["evaluate", "--model", "m", "--data", tmp_path / "data", "--output", tmp_path / output]
+            return run(*arguments, "--languages", "de", "--tasks", "flores", *extra, capsys=capsys, status=status)
+
+        monkeypatch.setattr("ems.eval.suite.open_encoder", lambda *_, **__: Encoder())
+        return run_with
+
+    def test_equal_scores_exit_0_and_the_table_is_printed(self, evaluate, tmp_path):
+        evaluate(10, "old", status=0)
+        out = evaluate(10, "new", "--compare", tmp_path / "old" / "results.json", status=0).out
+        assert "| digits | flores (devtest) | mean of chosen | mean | " in out
+        assert out.splitlines()[-1].startswith("results in ")
+
+    def test_a_fall_exits_1_with_one_line_after_all_is_written(self, evaluate, tmp_path):
+        evaluate(0, "old", status=0)
+        streams = evaluate(30, "new", "--compare", tmp_path / "old" / "results.json", status=1)
+        last = streams.err.strip().splitlines()[-1]
+        assert re.match(r"ems evaluate: \d+ scores fell by more than chance: flores \(devtest\) x->en", last)
+        assert "fell |" in streams.out
+        names = ["report.html", "results.json", "results.md"]
+        assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+        evaluate(0, "newer", "--compare", tmp_path / "new" / "results.json", status=0)
+
+    def test_an_old_file_that_cannot_be_used_exits_2_before_anything_is_encoded(self, evaluate, tmp_path, monkeypatch):
+        monkeypatch.setattr("ems.eval.suite.open_encoder", lambda *_, **__: pytest.fail("encoded"))
+        assert "cannot be read" in evaluate(0, "new", "--compare", tmp_path / "none.json", status=2).err
+        (tmp_path / "old.json").write_text('{"format": 7}', encoding="utf-8")
+        assert "format 7, but" in evaluate(0, "new", "--compare", tmp_path / "old.json", status=2).err
+        assert not (tmp_path / "new").exists()
+
+    def test_other_data_exits_2_and_says_what_differs(self, evaluate, tmp_path):
+        evaluate(0, "old", status=0)
+        file = tmp_path / "data" / "flores" / "devtest" / "deu_Latn.devtest"
+        file.write_text(file.read_text(encoding="utf-8").replace(" 7\n", " 7 \n"), encoding="utf-8")
+        error = evaluate(0, "new", "--compare", tmp_path / "old" / "results.json", status=2).err
+        assert "data_digest is '" in error.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def mine_arguments(tiny_model, tmp_path):
+    sides = {"de": ["Hallo Welt", "", "Guten Morgen", "Hallo Welt"], "en": ["Good morning", "Hello world", "Yes"]}
+    for name, lines in sides.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [
+        *("mine", "--model", tiny_model, "--source", tmp_path / "de", "--target", tmp_path / "en"),
+        *("--output", tmp_path / "pairs.tsv"),
+    ]
+
+
+def test_mine_writes_pairs_and_ends_with_counts(mine_arguments, tmp_path, capsys):
+    out = run(*mine_arguments, "--strategy", "bwd", "--memory", "100M", capsys=capsys, status=0).out.splitlines()
+    assert out[0].startswith("source: 4 lines, 1 blank, 1 duplicates, 0 overlong")
+    assert out[-1] == f"3 pairs in {tmp_path / 'pairs.tsv'}, 0 below the threshold"
+    rows = [line.split("\t") for line in (tmp_path / "pairs.tsv").read_text(encoding="utf-8").splitlines()]
+    assert sorted(row[2] for row in rows) == ["Good morning", "Hello world", "Yes"]
+    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+    out = run(*mine_arguments, "--approximate", "--threshold", "9", "--k", "2", capsys=capsys, status=0).out
+    assert "recall of the approximate search: 1.0000 forward, 1.0000 backward" in out
+    assert "0 pairs in" in out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--margin", "ration"], "did you mean 'ratio'?"),
+        (["--strategy", "maximum"], "did you mean 'max'?"),
+        (["--source", "/no/such.txt"], "input /no/such.txt: no such file"),
+        (["--model", "/no/such"], "no such model folder"),
+        (["--memory", "1K"], "is too little"),
+        (["--source-vectors", "/no/such.npy"], "input /no/such.npy: no such file"),
+    ],
+)
+def test_mine_refuses_what_it_cannot_use_in_one_line(mine_arguments, tmp_path, capsys, extra, message):
+    error = run(*mine_arguments, *extra, capsys=capsys, status=2).err
+    assert message in error.strip().splitlines()[-1]
+    assert "Traceback" not in error
+    assert not (tmp_path / "pairs.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2G", 2_000_000_000), ("1.5gb", 1_500_000_000), ("300M", 300_000_000), ("7", 7), ("64kb", 64_000)],
+)
+def test_sizes_are_read_with_decimal_units(text, size):
+    assert _memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "2X", "-1G", "2 G", "1.2.3M", "nan"])
+def test_sizes_that_are_none_are_refused(mine_arguments, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*(str(a) for a in mine_arguments), f"--memory={text}"])
+    assert caught.value.code == 2
+    assert "size such as 500M or 2G" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ A record is a plain dict, so that results.json is nothing but a list of them:
 Scores are fractions, or whole numbers for counts, and are formatted as percent only by `ems.eval.report`. `means` names
 a set beside the one asked for only if it is complete; "of" is the set's size and "languages" how many of it were found.
 `outcomes` says how every single row fared, in file order, one decimal digit a row: a column's score is the sum of
-"score" divided by the sum of "of" (times the rows, where "of" is a number), which is what resampling rows needs.
+"score" divided by the sum of "of" (times the rows, where "of" is a number), which is what resampling rows needs. For it
+a record may also hold `parallel_rows` (true: row i is the same sentence in all languages, so that they are resampled
+together) and `members` {language set: [languages]} (where a mean is not over all scores).
 
 Example:
     >>> import numpy as np

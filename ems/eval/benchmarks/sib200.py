@@ -196,9 +196,11 @@ def _record(
     scores, outcomes = score_predictions(gold_by_test, predictions, len(CATEGORIES))
     others = [language for language in scores if language != ENGLISH]
     language_set = shared["language_set"]
-    means = {language_set: mean_over_tests([*scores], gold_by_test, predictions, scores, of)}
-    if others:
-        means[f"{language_set} without en"] = mean_over_tests(others, gold_by_test, predictions, scores, of - 1)
+    members = {language_set: [*scores]} | ({f"{language_set} without en": others} if others else {})
+    means = {
+        name: mean_over_tests(tests, gold_by_test, predictions, scores, of - (tests is others))
+        for name, tests in members.items()
+    }
     has_deviation = "accuracy_sd" in scores[ENGLISH]
     return make_record(
         task,
@@ -207,6 +209,8 @@ def _record(
         columns=("macro_f1", *(["accuracy_sd"] if has_deviation else []), "accuracy"),
         scores=scores,
         means=means,
+        members=members,
+        parallel_rows=True,
         outcomes=outcomes,
         selected=predictions.selected,
         dev_accuracy=predictions.dev_accuracy,

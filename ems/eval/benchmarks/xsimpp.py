@@ -248,6 +248,7 @@ def evaluate_xsimpp(
             skipped=skipped,
             outcomes=outcomes,
             evidence=evidence,
+            parallel_rows=True,
             by_type=by_type,
             by_type_total=dict(total.most_common()),
             augmentation=augmentation.counts,

@@ -1,0 +1,61 @@
+"""Measure time, peak memory and growth, and print a case as one JSON line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def matmul_rate(dimension: int, *, rows: int = 2048, repeats: int = 5) -> float:
+    """Return floating-point operations a second of (rows, dimension) x (dimension, rows) in float32, the median."""
+    left, right = torch.randn(rows, dimension), torch.randn(rows, dimension)
+    product = torch.empty(rows, rows)
+    taken = [seconds(lambda: torch.mm(left, right.T, out=product)) for _ in range(repeats + 1)][1:]
+    return 2 * rows * rows * dimension / statistics.median(taken)
+
+
+def peak_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def growth_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the slope of log(value) over log(size): 1 for linear growth, 2 for quadratic; needs two sizes."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def print_case(case: Mapping[str, Any]) -> None:
+    """Print one JSON line; times to four digits."""
+    rounded = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in case.items()}
+    print(json.dumps(rounded), flush=True)
+
+
+def in_own_process(module: str, *arguments: object) -> dict[str, Any]:
+    """Run `python -m module arguments` and return the JSON object it prints: peak memory belongs to a process.
+
+    Raises:
+        RuntimeError: it failed; its error output goes to ours.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
