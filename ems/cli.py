@@ -60,7 +60,7 @@ def _encode(arguments: argparse.Namespace) -> None:
 
 
 def _mine(arguments: argparse.Namespace) -> None:
-    from ems.mine_file import mine_files
+    from ems.mine_files import mine_files
 
     report = mine_files(
         arguments.model,

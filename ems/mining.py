@@ -1,6 +1,6 @@
 """Find translations between two sets of sentence embeddings by margin score.
 
-In here: the three margins and the four mining strategies; the neighbours they need are found by `ems.neighbours`. The
+In here: the three margins and the four mining strategies; the neighbours they need are found by `ems.search.exact`. The
 metrics of `ems.eval` rest on the same. Not in here: text, files, thresholds (see `ems.eval.bitext`).
 
 Source: Artetxe and Schwenk, "Margin-based Parallel Corpus Mining with Multilingual Sentence Embeddings", ACL 2019.
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ems.neighbours import Floats, Index, Neighbours, UnitRows, mutual_neighbours, unit_rows
+from ems.search.exact import Floats, Index, Neighbours, UnitRows, mutual_neighbours, unit_rows
 
 __all__ = [
     "MARGINS",

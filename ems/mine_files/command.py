@@ -1,0 +1,284 @@
+"""Mine two text files of any size for translations in bounded memory, going on where a killed run stopped.
+
+Three stages, each of which resumes: read both files and keep their distinct sentences, embed them, search neighbours on
+both sides. Then pairs are scored and chosen as `ems.mining.mine_bitext` does it. What is unfinished lies in the folder
+`.OUTPUT.work` beside the output and takes 4 bytes a value of every vector; it is removed at the end.
+
+Example:
+    >>> from ems.mine_files import mine_files
+    >>> report = mine_files("runs/quickstart/model", "news.de", "news.en.gz", "pairs.tsv")  # doctest: +SKIP
+    >>> report.pairs  # doctest: +SKIP
+    1204
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import operator
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ems.errors import InputError
+from ems.eval.encoders import OpenedEncoder, SupportsEncode, open_encoder
+from ems.files import atomic_write, sync_folder, write_json
+from ems.inference import choose_device
+from ems.mine_files.unique_sentences import LineCounts, UniqueSentences
+from ems.mine_files.vector_file import VectorFile
+from ems.mine_files.work import both_vectors, check_places, identity_of, locked, read_or_resume, remove
+from ems.mining import MARGINS, STRATEGIES, choose_pairs, score_candidates
+from ems.search.approximate import QUERY_ROWS, SHARD_ROWS, search_approximate
+from ems.search.blocks import BLOCK_ROWS, SearchState, neighbours_on, neighbours_on_cpu, search_blocks
+from ems.search.exact import Neighbours
+
+logger = logging.getLogger(__name__)
+
+MEMORY = 2_000_000_000  # bytes
+_LEAST_ROWS = 256  # in a block or shard
+
+
+@dataclass(frozen=True)
+class Side:
+    """Say what became of one input.
+
+    Attributes:
+        file: its name.
+        lines: what became of its lines.
+        equal_vectors: sentences left out because the model cannot tell them from an earlier one (they differ in white
+            space, say, or behind the cut at its most tokens).
+    """
+
+    file: str
+    lines: LineCounts
+    equal_vectors: int
+
+
+@dataclass(frozen=True)
+class MiningReport:
+    """Say how pairs were mined and how many; also written as JSON beside the pairs.
+
+    Attributes:
+        source: the source file.
+        target: the target file.
+        model: name and fingerprint of the encoder; None where all vectors were given.
+        dimension: values of a vector; 0 where a side has no sentence.
+        margin: as given.
+        strategy: as given.
+        k: as given.
+        threshold: that pairs had to exceed; None for no limit.
+        recall: of an approximate search, forward and backward (`ems.search.approximate`); None after an exact one.
+        below_threshold: pairs chosen but not written.
+        pairs: pairs written.
+    """
+
+    source: Side
+    target: Side
+    model: dict[str, str | None] | None
+    dimension: int
+    margin: str
+    strategy: str
+    k: int
+    threshold: float | None
+    recall: tuple[float, float] | None
+    below_threshold: int
+    pairs: int
+
+
+def _check_choice(value: str, what: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
+        raise InputError(f"unknown {what} {value!r}; did you mean {near!r}? There are {', '.join(choices)}")
+
+
+def _opened(
+    encoder: str | Path | SupportsEncode | None,
+    given: tuple[Path | None, Path | None],
+    batch_size: int | None,
+    device: str | None,
+) -> OpenedEncoder | None:
+    """Open the encoder if some sentences have no vectors yet."""
+    if None not in given:
+        return None
+    if encoder is None:
+        raise InputError("sentences need a model, or vectors for the source and the target")
+    return open_encoder(encoder, batch_size=batch_size, device=device)
+
+
+def _rows_at_a_time(memory: int, num_rows: int, dimension: int, k: int, approximate: bool) -> int:
+    """Return how many rows a block of the exact search, or a shard of the approximate one, may have.
+
+    Raises:
+        InputError: too little memory even for the smallest.
+    """
+    held = num_rows * (12 * k + 24)  # neighbours; where each sentence stands
+    choosing = num_rows * (20 * k + 280)  # neighbours, their scores, and the sorted list of all pairs
+    if approximate:
+        most, row = SHARD_ROWS, 4 * dimension + 24
+        held += 8 * QUERY_ROWS * 4 * dimension  # queries, copies of them, and what the allocator keeps
+    else:
+        # Both sides, each with a copy, and the merging of neighbours.
+        most, row = BLOCK_ROWS, 2 * (2 * 4 * dimension + 100 * k)
+    least = max(choosing, held + _LEAST_ROWS * row)
+    if memory < least:
+        raise InputError(f"memory {memory / 1e9:.3g}G is too little: {num_rows} sentences need {least / 1e9:.3g}G")
+    return min(most, (memory - held) // row)
+
+
+def _search(
+    work: Path, source: VectorFile, target: VectorFile, k: int, memory: int, approximate: bool, device: str | None
+) -> tuple[Neighbours, Neighbours, tuple[float, float] | None]:
+    """Find the neighbours of both sides, and the recall where it is not known to be 1."""
+    rows = _rows_at_a_time(memory, len(source) + len(target), source.shape[1], k, approximate)
+    settings = {"approximate": approximate, "rows": rows}
+    state = SearchState(len(source), len(target), k, work / "search.npz", settings)
+    if state.restarted:
+        logger.info("the search starts anew: it was begun with another k, memory or kind of search")
+    if approximate:
+        found = search_approximate(source, target, k, shard_rows=rows, state=state)
+        return found.forward, found.backward, found.recall
+    chosen = choose_device(device)
+    engine = neighbours_on_cpu if chosen.type == "cpu" else neighbours_on(chosen)
+    return *search_blocks(source, target, k, block_rows=rows, block_neighbours=engine, state=state), None
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of sentences by their numbers, best first."""
+
+    scores: NDArray[np.float64]
+    sources: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+    def above(self, threshold: float | None) -> _Pairs:
+        count = len(self.scores) if threshold is None else int(np.count_nonzero(self.scores > threshold))
+        return _Pairs(self.scores[:count], self.sources[:count], self.targets[:count])
+
+
+_NO_PAIRS = _Pairs(np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def _chosen(
+    forward: Neighbours, backward: Neighbours, source: VectorFile, target: VectorFile, margin: str, strategy: str
+) -> _Pairs:
+    """Score the neighbours, choose pairs, and go from distinct vectors to the numbers of sentences."""
+    candidates = score_candidates(forward, backward, margin)
+    scores, i, j = choose_pairs(*candidates, strategy=strategy, threshold=-math.inf)
+    order = np.argsort(-scores, kind="stable")
+    i, j = i[order], j[order]
+    return _Pairs(
+        scores[order], i if source.kept is None else source.kept[i], j if target.kept is None else target.kept[j]
+    )
+
+
+def _write_pairs(file: Path, pairs: _Pairs, source: UniqueSentences, target: UniqueSentences) -> None:
+    with atomic_write(file) as written, source.lookup() as source_text, target.lookup() as target_text:
+        for score, i, j in zip(pairs.scores, pairs.sources, pairs.targets, strict=True):
+            written.write(b"%.6f\t%b\t%b\n" % (score, source_text(i), target_text(j)))
+
+
+def mine_files(
+    encoder: str | Path | SupportsEncode | None,
+    source: str | Path,
+    target: str | Path,
+    output: str | Path,
+    *,
+    margin: str = "ratio",
+    strategy: str = "max",
+    k: int = 4,
+    threshold: float | None = None,
+    memory: int = MEMORY,
+    approximate: bool = False,
+    source_vectors: str | Path | None = None,
+    target_vectors: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+) -> MiningReport:
+    """Write the pairs of sentences of two files that are probably translations of each other.
+
+    The output is TSV: score with six decimals, source sentence, target sentence; best first, of equal scores in the
+    strategy's order. Beside it stands `output`.json, the report. White space around a sentence is dropped, blank lines
+    are left out, every distinct sentence is used once, and controls in it (tabs, say) become spaces; all is counted.
+
+    Run again after a kill, it goes on; the output is the same. Inputs or a model that have changed since are refused.
+
+    Args:
+        encoder: model folder, or object with `encode(list of str)` (see `ems.eval.encoders.open_encoder`); None where
+            vectors are given for both sides. An object without `fingerprint` (str) starts anew after a kill.
+        source: UTF-8 text, one sentence a line; plain, .gz, .xz or .zst.
+        target: likewise.
+        output: `.tsv` file to write.
+        margin: "ratio", "distance" or "absolute"; see `ems.mining.margin_score`.
+        strategy: "max", "intersect", "fwd" or "bwd"; see `ems.mining.mine_bitext`.
+        k: neighbours of a sentence that are scored, and over which its mean is taken.
+        threshold: a score that pairs must exceed to be written, whatever the strategy. None: 0 for "max", no limit
+            for the others, as in `mine_bitext`.
+        memory: bytes, beyond the interpreter, the model and its batches, that search and choice of pairs may take.
+        approximate: search by `ems.search.approximate`, for millions of sentences without a GPU.
+        source_vectors: `.npy` array with one row a line of `source`, as `ems encode` writes it, used in place of the
+            encoder.
+        target_vectors: likewise.
+        batch_size: most sentences in one forward pass.
+        device: "cpu" or "cuda", for the model and the exact search; None takes a GPU where there is one.
+
+    Returns:
+        Counts, and how pairs were mined.
+
+    Raises:
+        InputError: an argument, an input or the output cannot be used, `memory` is too little, or the unfinished work
+            belongs to other inputs or another model.
+        OSError: the output cannot be written, for lack of space, say. The work is kept.
+    """
+    _check_choice(margin, "margin", MARGINS)
+    _check_choice(strategy, "strategy", STRATEGIES)
+    if operator.index(k) < 1:
+        raise InputError(f"k must be at least 1, not {k}")
+    if threshold is not None and math.isnan(threshold):
+        raise InputError("threshold must be a number, not nan")
+    threshold = 0.0 if threshold is None and strategy == "max" else threshold
+    files, output = (Path(source), Path(target)), Path(output)
+    given = (Path(source_vectors) if source_vectors else None, Path(target_vectors) if target_vectors else None)
+    work, report_file = output.with_name(f".{output.name}.work"), output.with_name(f"{output.name}.json")
+    check_places([*files, *(file for file in given if file)], [output, report_file], work)
+    opened = _opened(encoder, given, batch_size, device)
+    model = None if opened is None else {"name": opened.name, "fingerprint": opened.fingerprint}
+    with locked(work):
+        sentences = read_or_resume(
+            work, files, identity_of(files, given, opened), resumable=opened is None or opened.fingerprint is not None
+        )
+        pairs, dimension, equal_vectors, recall = _NO_PAIRS, 0, (0, 0), None
+        if all(len(side) for side in sentences):
+            # Said now rather than after the embedding, though the dimension is not known yet.
+            _rows_at_a_time(memory, sum(len(side) for side in sentences), 1, k, approximate)
+            rows = both_vectors(work, files, sentences, given, opened)
+            opened = None  # its memory is free for the search
+            forward, backward, recall = _search(work, *rows, k, memory, approximate, device)
+            pairs = _chosen(forward, backward, *rows, margin, strategy)
+            dimension = rows[0].shape[1]
+            equal_vectors = len(sentences[0]) - len(rows[0]), len(sentences[1]) - len(rows[1])
+        written = pairs.above(threshold)
+        report = MiningReport(
+            source=Side(str(source), sentences[0].counts, equal_vectors[0]),
+            target=Side(str(target), sentences[1].counts, equal_vectors[1]),
+            model=model,
+            dimension=dimension,
+            margin=margin,
+            strategy=strategy,
+            k=k,
+            threshold=threshold,
+            recall=recall,
+            below_threshold=len(pairs.scores) - len(written.scores),
+            pairs=len(written.scores),
+        )
+        _write_pairs(work / "pairs.tsv", written, *sentences)
+        write_json(work / "pairs.json", asdict(report))
+        os.replace(work / "pairs.json", report_file)
+        os.replace(work / "pairs.tsv", output)
+        sync_folder(output.parent)
+        remove(work)
+    return report

@@ -1,0 +1,128 @@
+"""Keep the unit vectors of many sentences in a file that a killed run goes on writing and that is read in blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ems.errors import InputError
+from ems.files import atomic_write, write_json
+from ems.mine_files.unique_sentences import first_occurrences
+from ems.search.exact import Floats, Index, unit_rows
+
+CHUNK = 16_384  # sentences embedded at a time: what `SentenceEncoder.encode` sorts by length together
+
+
+class VectorFile:
+    """The distinct rows of a file of float32 vectors; a slice of it is read from disk.
+
+    Read, not memory-mapped: pages of a mapped file count as memory of the process until the system wants them back.
+
+    Attributes:
+        shape: (distinct rows, dimension).
+        kept: int64 (distinct rows,), the row of the file that each is, ascending; None where that is itself.
+    """
+
+    def __init__(self, path: Path, num_rows: int, dimension: int, kept: Index | None = None) -> None:
+        self.kept = kept
+        self.shape = (num_rows if kept is None else len(kept), dimension)
+        self._path = path
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Floats:
+        """Return float32 (n, dimension), a copy; `rows` has no step."""
+        start, stop, _ = rows.indices(self.shape[0])
+        if stop <= start:
+            return np.empty((0, self.shape[1]), dtype=np.float32)
+        if self.kept is None:
+            return self._read(start, stop)
+        wanted = self.kept[start:stop]
+        first, last = int(wanted[0]), int(wanted[-1])
+        return self._read(first, last + 1)[wanted - first]
+
+    def _read(self, start: int, stop: int) -> Floats:
+        count, offset = (stop - start) * self.shape[1], start * self.shape[1] * 4
+        return np.fromfile(self._path, dtype="<f4", count=count, offset=offset).reshape(-1, self.shape[1])
+
+
+def _written_rows(path: Path, progress: Path) -> tuple[int, int]:
+    """Return rows and dimension of what an interrupted run has written and synced."""
+    try:
+        saved = json.loads(progress.read_text(encoding="utf-8"))
+        rows, dimension = int(saved["rows"]), int(saved["dimension"])
+        return (rows, dimension) if path.stat().st_size >= rows * dimension * 4 else (0, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
+def _distinct(vectors: VectorFile) -> Index:
+    digests = bytearray()
+    for start in range(0, len(vectors), CHUNK):
+        for row in vectors[start : start + CHUNK]:
+            digests += blake2b(row.data, digest_size=16).digest()
+    return first_occurrences(digests)
+
+
+def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], name: str) -> VectorFile:
+    """Embed rows 0 to `num_rows`, chunk after chunk, and open the result; call it again after a kill to go on.
+
+    Args:
+        path: file to write; `path`.progress.json and `path`.kept.npy stand beside it.
+        num_rows: rows to write, at least 1.
+        embed: (start, stop) -> numbers (stop - start, D), which are scaled to length 1. Always asked for the same
+            chunks, so that an embedding that depends on its neighbours is the same after a kill.
+        name: what to call the rows in the progress bar and in errors.
+
+    Raises:
+        InputError: the vectors are not finite, or their dimension or number is not what it should be.
+        OSError: the disk is full; what is written so far is kept.
+    """
+    progress = path.with_name(f"{path.name}.progress.json")
+    rows, dimension = _written_rows(path, progress)
+    with (
+        os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file,
+        tqdm(desc=f"encode {name}", unit="sent", total=num_rows, disable=not sys.stderr.isatty()) as bar,
+    ):
+        file.truncate(rows * dimension * 4)
+        file.seek(rows * dimension * 4)
+        bar.update(rows)
+        while rows < num_rows:
+            stop = min(rows + CHUNK, num_rows)
+            try:
+                unit = unit_rows(embed(rows, stop), "the vectors")
+            except InputError:
+                raise
+            except ValueError as error:
+                raise InputError(f"{name}, sentences {rows + 1} to {stop}: {error}") from None
+            vectors = unit.rows[unit.row_of]
+            if len(vectors) != stop - rows or (rows > 0 and vectors.shape[1] != dimension):
+                expected = (stop - rows, dimension or vectors.shape[1])
+                raise InputError(f"{name}: the encoder returned shape {vectors.shape}, not {expected}")
+            file.write(vectors.astype("<f4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            bar.update(stop - rows)
+            rows, dimension = stop, vectors.shape[1]
+            write_json(progress, {"rows": rows, "dimension": dimension})
+    return _opened(path, rows, dimension)
+
+
+def _opened(path: Path, rows: int, dimension: int) -> VectorFile:
+    """Open a complete file; which of its rows are distinct is found once."""
+    kept_file = path.with_name(f"{path.name}.kept.npy")
+    if not kept_file.exists():
+        kept = _distinct(VectorFile(path, rows, dimension))
+        with atomic_write(kept_file) as file:
+            np.save(file, kept)
+    kept = np.load(kept_file)
+    return VectorFile(path, rows, dimension, None if len(kept) == rows else kept)

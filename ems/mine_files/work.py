@@ -1,0 +1,181 @@
+"""Keep the unfinished work of mining two files in a folder beside the output: sentences and vectors, each resumable."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ems.errors import InputError
+from ems.eval.encoders import OpenedEncoder, embed
+from ems.files import write_json
+from ems.mine_files.unique_sentences import UniqueSentences, open_unique_sentences, read_unique_sentences
+from ems.mine_files.vector_file import VectorFile, write_vectors
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+def check_places(inputs: Sequence[Path], outputs: Sequence[Path], work: Path) -> None:
+    """Refuse inputs that are no files, and an output that cannot be written or would overwrite something else."""
+    for file in inputs:
+        if not file.is_file():
+            raise InputError(f"input {file}: {'not a file' if file.exists() else 'no such file'}")
+    folder = outputs[0].parent
+    if not folder.is_dir():
+        raise InputError(f"output {outputs[0]}: folder {folder} does not exist")
+    for written in outputs:
+        if written.exists() and not written.is_file():
+            raise InputError(f"output {written} is not a file; name a .tsv file")
+        for file in inputs:
+            if written.exists() and written.samefile(file):
+                raise InputError(f"input {file} would be overwritten by the output {written}")
+    if work.exists() and not work.is_dir():
+        raise InputError(f"{work} is in the way: the folder for unfinished work has this name")
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Make the work folder, for this process alone, and remove what a killed one was just writing."""
+    work.mkdir(exist_ok=True)
+    with open(work / "lock", "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process is working in {work}") from None
+        for half_written in work.glob(".*.tmp"):
+            half_written.unlink()
+        yield
+
+
+def remove(work: Path) -> None:
+    """Remove the folder; a kill in between leaves nothing that looks whole."""
+    (work / "identity.json").unlink(missing_ok=True)
+    shutil.rmtree(work)
+
+
+def _stamp(file: Path | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    stat = file.stat()
+    return {"file": str(file.absolute()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+
+
+def identity_of(
+    files: tuple[Path, Path], given: tuple[Path | None, Path | None], encoder: OpenedEncoder | None
+) -> dict[str, Any]:
+    """Return what must be unchanged for the work done so far to be of use."""
+    return {
+        "source": _stamp(files[0]),
+        "target": _stamp(files[1]),
+        "source vectors": _stamp(given[0]),
+        "target vectors": _stamp(given[1]),
+        "model": encoder and encoder.fingerprint,
+        "version of ems": _FORMAT,
+    }
+
+
+def read_or_resume(
+    work: Path, files: tuple[Path, Path], identity: dict[str, Any], *, resumable: bool
+) -> tuple[UniqueSentences, UniqueSentences]:
+    """Read both files, or open what was read before; from then on the work folder belongs to these inputs and model.
+
+    Args:
+        work: the folder.
+        files: source and target.
+        identity: from `identity_of`.
+        resumable: False starts anew whatever is there.
+
+    Raises:
+        InputError: a file cannot be read, or the folder belongs to others.
+    """
+    owner = work / "identity.json"
+    saved = json.loads(owner.read_text(encoding="utf-8")) if owner.exists() else None
+    if saved is not None and resumable:
+        different = [key for key in identity if saved.get(key) != identity[key]]
+        if different:
+            raise InputError(
+                f"{work} holds unfinished work with another {' and another '.join(different)}; give what it was begun "
+                "with, or delete the folder to start anew"
+            )
+        logger.info("going on with the unfinished work in %s", work)
+        return open_unique_sentences(work / "source"), open_unique_sentences(work / "target")
+    for left in work.iterdir():
+        if left.name != "lock":
+            left.unlink()
+    try:
+        sides = read_unique_sentences(files[0], work / "source"), read_unique_sentences(files[1], work / "target")
+    except InputError:  # when the input is mended it is another one: nothing here is of use
+        remove(work)
+        raise
+    write_json(owner, identity)
+    return sides
+
+
+def _given_vectors(file: Path, sentences: UniqueSentences, name: str) -> Callable[[int, int], NDArray[Any]]:
+    """Return what looks up the vectors of sentences in an array with one row a line of the text."""
+
+    def opened() -> NDArray[Any]:
+        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return array
+
+    try:
+        shape = opened().shape
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file}: not a readable .npy array ({error})") from None
+    if len(shape) != 2 or shape[0] != sentences.counts.lines:
+        raise InputError(
+            f"{file} has shape {shape}, but {name} has {sentences.counts.lines} lines; give one row a line"
+        )
+    # Opened for every chunk, as the pages of a mapped file count as memory until it is closed.
+    return lambda start, stop: opened()[sentences.line_numbers(start, stop)]
+
+
+def _vectors(
+    work: Path, side: str, file: Path, sentences: UniqueSentences, given: Path | None, encoder: OpenedEncoder | None
+) -> VectorFile:
+    """Embed the sentences of a side, or look their vectors up."""
+    if given is not None:
+        rows = _given_vectors(given, sentences, str(file))
+    else:
+        assert encoder is not None
+        model = encoder
+
+        def rows(start: int, stop: int) -> NDArray[Any]:
+            return embed(model, sentences.texts(start, stop))
+
+    return write_vectors(work / f"{side}.vectors", len(sentences), rows, file.name)
+
+
+def both_vectors(
+    work: Path,
+    files: tuple[Path, Path],
+    sentences: tuple[UniqueSentences, UniqueSentences],
+    given: tuple[Path | None, Path | None],
+    encoder: OpenedEncoder | None,
+) -> tuple[VectorFile, VectorFile]:
+    """Embed the sentences of both sides, or look their vectors up where they are given.
+
+    Raises:
+        InputError: the given vectors do not fit the lines, or vectors are not finite or differ in dimension.
+    """
+    try:
+        source, target = (
+            _vectors(work, side, files[i], sentences[i], given[i], encoder)
+            for i, side in enumerate(("source", "target"))
+        )
+        if source.shape[1] != target.shape[1]:
+            raise InputError(f"source vectors have dimension {source.shape[1]}, target vectors {target.shape[1]}")
+    except InputError:  # when the input is mended it is another one: nothing here is of use
+        remove(work)
+        raise
+    return source, target

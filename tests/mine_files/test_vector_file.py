@@ -1,0 +1,75 @@
+"""Vectors on disk: unit rows, distinct, read in slices, written on after a kill."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ems.errors import InputError
+from ems.mine_files import vector_file
+from ems.mine_files.vector_file import write_vectors
+
+VECTORS = np.random.default_rng(0).standard_normal((25, 6)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(vector_file, "CHUNK", 4)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_rows_are_scaled_and_any_slice_can_be_read(tmp_path):
+    rows = write_vectors(tmp_path / "v", 25, lambda start, stop: VECTORS[start:stop].tolist(), "text")
+    assert rows.shape == (25, 6)
+    for part in (slice(None), slice(3, 9), slice(24, 99), slice(5, 5), slice(30, 40)):
+        np.testing.assert_allclose(rows[part], unit(VECTORS[part]), atol=1e-6)
+
+
+def test_equal_rows_are_kept_once(tmp_path):
+    repeated = VECTORS[[0, 1, 1, 2, 0, 3, 4, 5, 5, 5, 6]]
+    rows = write_vectors(tmp_path / "v", 11, lambda start, stop: repeated[start:stop], "text")
+    assert rows.kept.tolist() == [0, 1, 3, 5, 6, 7, 10]
+    assert rows.shape == (7, 6)
+    for start in range(7):
+        for stop in range(start, 9):
+            np.testing.assert_allclose(rows[start:stop], unit(VECTORS[:7])[start:stop], atol=1e-6)
+
+
+def test_a_stopped_run_goes_on_with_the_same_chunks(tmp_path):
+    asked = []
+
+    def stopping(start, stop):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append((start, stop))
+        return VECTORS[start:stop]
+
+    with pytest.raises(KeyboardInterrupt):
+        write_vectors(tmp_path / "v", 25, stopping, "text")
+    with open(tmp_path / "v", "ab") as file:
+        file.write(b"half a chunk that a kill left")
+    later = []
+    rows = write_vectors(tmp_path / "v", 25, lambda *chunk: later.append(chunk) or VECTORS[slice(*chunk)], "text")
+    assert asked + later == [(start, min(start + 4, 25)) for start in range(0, 25, 4)]
+    np.testing.assert_allclose(rows[:], unit(VECTORS), atol=1e-6)
+    write_vectors(tmp_path / "v", 25, stopping, "text")  # a complete file asks for nothing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:-1], r"text: the encoder returned shape \(3, 6\), not \(4, 6\)"),
+        (lambda rows: rows[:, :5], r"text: the encoder returned shape \(4, 5\), not \(4, 6\)"),
+        (lambda rows: rows * np.nan, r"text, sentences 9 to 12: the vectors must be finite"),
+        (lambda rows: rows[0], r"text, sentences 9 to 12: the vectors must have two dimensions"),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_refused(tmp_path, change, message):
+    def embed(start, stop):
+        return change(VECTORS[start:stop]) if start == 8 else VECTORS[start:stop]
+
+    with pytest.raises(InputError, match=message):
+        write_vectors(tmp_path / "v", 25, embed, "text")
