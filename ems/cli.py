@@ -120,6 +120,10 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         from ems.benchmark.mining import benchmark_mining
 
         benchmark_mining(arguments.sizes, arguments.dimension, arguments.search)
+    elif arguments.what == "transfer":
+        from ems.benchmark.transfer import benchmark_transfer
+
+        benchmark_transfer(arguments.dimensions)
     else:
         from ems.benchmark.scoring import benchmark_scoring
 
@@ -260,6 +264,10 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> Command:
     mine.add_argument("--sizes", nargs="+", type=_positive, default=[1_000, 3_000, 10_000, 30_000], metavar="N")
     mine.add_argument("--dimension", type=_positive, default=256, metavar="D")
     mine.add_argument("--search", nargs="+", default=["exact"], metavar="NAME", help="exact, approximate")
+    transfer = what.add_parser(
+        "transfer", help="time of training the classifiers of MLDoc"
+    )
+    transfer.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
     score = what.add_parser("score", help="time of scoring Tatoeba and FLORES, over that of its matrix products")
     score.add_argument("--data", required=True, metavar="DIR", help="folder with both test sets (docs/data.md)")
     score.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
