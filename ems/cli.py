@@ -238,7 +238,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> Command:
         metavar="FOLDER",
         help="ems or sentence-transformers folder; repeatable",
     )
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder with the test sets (docs/data.md)")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder with the test sets (docs/evaluation.md)")
     parser.add_argument(
         "--tasks", nargs="+", metavar="TASK", help="default: all whose files are there; a wrong name lists them"
     )
@@ -264,12 +264,10 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> Command:
     mine.add_argument("--sizes", nargs="+", type=_positive, default=[1_000, 3_000, 10_000, 30_000], metavar="N")
     mine.add_argument("--dimension", type=_positive, default=256, metavar="D")
     mine.add_argument("--search", nargs="+", default=["exact"], metavar="NAME", help="exact, approximate")
-    transfer = what.add_parser(
-        "transfer", help="time of training the classifiers of MLDoc"
-    )
+    transfer = what.add_parser("transfer", help="time of training the classifiers of MLDoc")
     transfer.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
     score = what.add_parser("score", help="time of scoring Tatoeba and FLORES, over that of its matrix products")
-    score.add_argument("--data", required=True, metavar="DIR", help="folder with both test sets (docs/data.md)")
+    score.add_argument("--data", required=True, metavar="DIR", help="folder with both test sets (docs/evaluation.md)")
     score.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
     score.add_argument("--repeats", type=_positive, default=3, metavar="N", help="medians of so many; default: 3")
     return _benchmark

@@ -28,8 +28,8 @@ from ems.eval.report.markdown import table
 from ems.eval.report.wording import percent, signed_percent, signed_range
 
 # What makes two records answers to one question, and what must then be equal for their scores to be comparable.
-QUESTION = ("task", "split", "direction")
-CONDITIONS = ("protocol", "language_set", "margin", "k", "data_digest")
+QUESTION = ("task", "split", "direction", "language_set")
+CONDITIONS = ("protocol", "margin", "k", "data_digest")
 MAX_NAMED = 5
 
 

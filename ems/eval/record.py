@@ -191,7 +191,7 @@ def make_record(
     """Return a record; the top of this module says what its entries mean.
 
     Args:
-        task: name of the result, unique within a run.
+        task: name of the result; with split and language set unique within a run.
         protocol: how the numbers came about, as a sentence.
         split: of the test set.
         direction: such as "x->en" or "both"; for classifiers the training language.

@@ -4,7 +4,7 @@ Pure functions of arrays (and of text where a protocol compares text). All rates
 ends in `_error_rate` is better when lower, every other one when higher.
 
 Sources: the nearest-neighbour test of Artetxe and Schwenk (Tatoeba, FLORES P@1); the xsim and xsim++ programs of LASER;
-the bitext metrics of MTEB. Equal scores are broken as `ems.mining` describes.
+the bitext metrics of MTEB. Equal scores are broken as `ems.search.exact` describes.
 
 Example:
     >>> import numpy as np

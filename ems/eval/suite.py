@@ -75,6 +75,11 @@ def _flores(split: str, all_pairs: bool = False) -> Task:
     )
 
 
+def _find_xsimpp(data_folder: Path) -> Path | None:
+    altered = xsimpp.find_folder(data_folder, "devtest")
+    return altered if flores.find_folder(data_folder, "devtest") is not None else None
+
+
 def _tatoeba(every_language: bool = False) -> Task:
     def run(
         encoder: SupportsEncode, data_folder: Path, *, languages: Sequence[str] | None, strict: bool
@@ -91,7 +96,7 @@ TASKS: Mapping[str, Task] = {
     "flores": _flores("devtest"),
     "flores-dev": _flores("dev"),
     "flores-all-pairs": _flores("devtest", all_pairs=True),
-    "flores-xsimpp": Task(lambda data_folder: xsimpp.find_folder(data_folder, "devtest"), xsimpp.evaluate_xsimpp),
+    "flores-xsimpp": Task(_find_xsimpp, xsimpp.evaluate_xsimpp),
     "bucc": Task(bucc_files.find_folder, bucc.evaluate_bucc),
     "bucc-like": Task(bucc_like.find_folder, bucc_like.evaluate_bucc_like),
     "retrieval": Task(line_files.find_folder, line_retrieval.evaluate_line_retrieval),
@@ -119,7 +124,9 @@ def _choose_tasks(tasks: Sequence[str] | None, data_folder: Path) -> list[str]:
             near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.0)[0]
             raise InputError(f"unknown task '{name}'; did you mean '{near}'? There are {', '.join(TASKS)}")
         if TASKS[name].find(data_folder) is None:
-            raise InputError(f"{data_folder}: no files of task '{name}' in it; docs/data.md says how to lay them out")
+            raise InputError(
+                f"{data_folder}: no files of task '{name}' in it; docs/evaluation.md says how to lay them out"
+            )
     if not tasks:
         raise InputError(f"no task given; there are {', '.join(TASKS)}")
     return list(dict.fromkeys(tasks))

@@ -1,8 +1,9 @@
 """Mine two text files of any size for translations in bounded memory, going on where a killed run stopped.
 
-Three stages, each of which resumes: read both files and keep their distinct sentences, embed them, search neighbours on
-both sides. Then pairs are scored and chosen as `ems.mining.mine_bitext` does it. What is unfinished lies in the folder
-`.OUTPUT.work` beside the output and takes 4 bytes a value of every vector; it is removed at the end.
+Three stages: read both files and keep their distinct sentences, embed them, search neighbours on both sides. The last
+two resume where they were; reading, when it was not finished, begins again. Then pairs are scored and chosen as
+`ems.mining.mine_bitext` does it. What is unfinished lies in the folder `.OUTPUT.work` beside the output and takes 4
+bytes a value of every vector; it is removed at the end.
 
 Example:
     >>> from ems.mine_files import mine_files

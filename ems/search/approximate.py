@@ -28,7 +28,7 @@ from torch import Tensor
 from ems.search.blocks import BestNeighbours, Rows, SearchState
 from ems.search.exact import Floats, Index, Neighbours
 
-RECALL = 0.98  # share of the nearest neighbours that a search must find on the sample, weighted
+RECALL = 0.95  # share of the nearest neighbours that a search must find on the sample, weighted
 SHARD_ROWS = 4_000_000
 QUERY_ROWS = 16_384  # queries searched at a time, and rows read at a time
 SAMPLE = 1_000  # queries whose exact neighbours are found, too

@@ -66,7 +66,7 @@ class BestNeighbours:
         self.index[rows] = np.take_along_axis(indices, order, axis=1)
 
     def finished(self) -> Neighbours:
-        """Return the neighbours, equal cosines from the highest index to the lowest as `ems.mining` lists them."""
+        """Return the neighbours, equal cosines from the highest index to the lowest (`ems.search.exact`)."""
         for start in range(0, len(self.index), _SORTED_ROWS):
             similarity, index = self.similarity[start : start + _SORTED_ROWS], self.index[start : start + _SORTED_ROWS]
             order = np.lexsort((-index, -similarity), axis=1)
@@ -146,7 +146,7 @@ class SearchState:
 
 
 def neighbours_on_cpu(source: Floats, target: Floats, k: int) -> tuple[Neighbours, Neighbours]:
-    """Find the neighbours within one block by `ems.mining.mutual_neighbours`; rows must be distinct."""
+    """Find the neighbours within one block by `ems.search.exact.mutual_neighbours`; rows must be distinct."""
     return mutual_neighbours(UnitRows(source, np.arange(len(source))), UnitRows(target, np.arange(len(target))), k)
 
 

@@ -166,16 +166,17 @@ def test_both_classifiers_are_trained_on_english_and_scored_on_nine_pairs(tmp_pa
     encoder = SentimentEncoder()
     logreg, mlp = evaluate_cls10(encoder, tmp_path, seeds=(1, 2), epochs=12)
     assert (logreg["task"], mlp["task"]) == ("cls10-logreg", "cls10-mlp")
-    assert (logreg["direction"], logreg["columns"], logreg["n"]) == ("en->x", ["accuracy"], 360)
+    assert (logreg["direction"], logreg["columns"], logreg["n"]) == ("en->x", ["macro_f1", "accuracy"], 360)
     pairs = [f"{language} {category}" for language in ("de", "fr", "ja") for category in ("books", "dvd", "music")]
     assert list(logreg["scores"]) == pairs
     assert logreg["scores"]["de books"]["accuracy"] == 0.75
     assert all(logreg["scores"][name]["accuracy"] == 1 for name in pairs[1:])
-    assert logreg["means"]["cls10"] == {"languages": 9, "of": 9, "accuracy": pytest.approx(8.75 / 9)}
-    assert logreg["means"]["de"] == {"languages": 3, "of": 3, "accuracy": pytest.approx(2.75 / 3)}
-    assert logreg["means"]["ja"] == {"languages": 3, "of": 3, "accuracy": 1}
+    for name, count, right in (("cls10", 9, 8.75), ("de", 3, 2.75)):
+        mean = logreg["means"][name]
+        assert (mean["languages"], mean["of"], mean["accuracy"]) == (count, count, pytest.approx(right / count))
+    assert logreg["means"]["ja"] == {"languages": 3, "of": 3, "macro_f1": 1, "accuracy": 1}
     assert logreg["members"]["de"] == pairs[:3]
-    assert mlp["columns"] == ["accuracy_sd", "accuracy"]
+    assert mlp["columns"] == ["macro_f1", "accuracy_sd", "accuracy"]
     assert mlp["outcomes"]["de books"]["accuracy"]["of"] == 2
     assert len(mlp["selected"]["dvd"]["epochs"]) == 2
     for record in (logreg, mlp):
@@ -234,7 +235,7 @@ def test_missing_files_and_left_out_items_are_listed_under_skipped(tmp_path):
         {"language": "ja dvd", "reason": "jp/dvd/test.review is missing"},
         {"language": "en music", "reason": "en/music/train.review is missing"},
     ]
-    assert record["means"]["chosen"] == {"languages": 3, "of": 6, "accuracy": 1}
+    assert record["means"]["chosen"] == {"languages": 3, "of": 6, "macro_f1": 1, "accuracy": 1}
     assert (record["means"]["ja"]["languages"], record["means"]["ja"]["of"]) == (1, 3)
     with pytest.raises(InputError, match=r"jp/dvd/test\.review: no such file"):
         evaluate_cls10(SentimentEncoder(), tmp_path, strict=True)

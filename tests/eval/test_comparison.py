@@ -112,7 +112,6 @@ def test_tasks_of_only_one_side_are_mentioned():
     [
         ({"data_digest": "1"}, "data_digest is '0' there and '1' here"),
         ({"protocol": "q"}, "protocol is 'p' there and 'q' here"),
-        ({"language_set": "few"}, "language_set is 'all' there and 'few' here"),
         ({"margin": "ratio"}, "margin is 'None' there and 'ratio' here"),
     ],
 )
@@ -121,6 +120,14 @@ def test_what_was_asked_of_other_data_or_otherwise_is_refused(change, message):
     other = record_of({"de": right(9, 10)}, **change)
     with pytest.raises(InputError, match=rf"old\.json: t \(test\) cannot be compared: {message}"):
         compare(results_of([record]), results_of([other]), "old.json")
+
+
+def test_another_language_set_is_another_question():
+    small = record_of({"de": right(9, 10)}, language_set="ems58")
+    large = record_of({"de": right(9, 10)}, language_set="laser112")
+    comparison = compare(results_of([small]), results_of([small, large]), "old.json")
+    assert {change.row for change in comparison.changes} == {"de", "mean of ems58"}
+    assert ["not in old.json" in line for line in comparison.not_compared] == [True]
 
 
 def test_nothing_in_common_is_an_error_and_not_a_success():

@@ -18,6 +18,8 @@ from ems.eval.benchmarks.mldoc import (
     split_document,
 )
 from ems.eval.encoders import embed
+from ems.eval.intervals import intervals
+from ems.eval.parallel_text import NoLanguageLeft
 from ems.eval.record import outcome_arrays
 from ems.eval.transfer import Labelled, accuracy_and_macro_f1, train_logistic_regression, train_mlp
 
@@ -106,6 +108,16 @@ def test_the_headline_is_trained_on_english_and_tested_on_the_other_languages(tm
         assert record["sizes"]["ru"] == SIZES
         score, of = outcome_arrays(record["outcomes"]["de"]["accuracy"])
         assert score.sum() / of.sum() == pytest.approx(accuracies["de"])
+        low, high = intervals(record).means["mldoc7"]["accuracy"]
+        assert low < record["means"]["mldoc7"]["accuracy"] < high
+
+
+def test_only_languages_that_are_not_in_mldoc_are_no_result(tmp_path):
+    write_corpus(tmp_path, ("en", "de"))
+    encoder = TopicEncoder()
+    with pytest.raises(NoLanguageLeft, match=r"no language to score: sw \(not in MLDoc\)"):
+        evaluate_mldoc(encoder, tmp_path, languages=["sw"], **OPTIONS)
+    assert encoder.asked == []
 
 
 @pytest.mark.parametrize("layout", ["", "mldoc", "MLDoc"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,32 @@ def test_results_hold_a_record_for_each_task_and_are_what_the_file_holds(data, t
     assert [record["scores"]["fr"]["x->en"] for record in encoder["records"]] == [1, 1, 0]
     assert json.loads((tmp_path / "out" / "results.json").read_text("utf-8")) == results
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "results.json", "results.md"]
+
+
+def test_a_default_task_without_the_languages_is_left_out_and_named_everywhere(data, tmp_path):
+    (data / "nusax").mkdir()
+    for split in ("train", "valid", "test"):
+        (data / "nusax" / f"en.{split}.csv").write_text("id,text,label\n1,1 good,positive\n2,2 bad,negative\n")
+    (encoder,) = run_suite(DigitEncoder(), data, languages=["de"], output=tmp_path / "out")["encoders"]
+    assert [left["task"] for left in encoder["not_scored"]] == ["nusax"]
+    assert "nusax" not in {record["task"] for record in encoder["records"]}
+    for name in ("results.md", "report.html"):
+        assert "Not scored: nusax" in (tmp_path / "out" / name).read_text("utf-8")
+    with pytest.raises(InputError, match="no language to score"):
+        run_suite(DigitEncoder(), data, ["nusax"], languages=["de"])
+
+
+def test_two_tasks_that_score_the_same_leave_one_record(data):
+    (encoder,) = run_suite(DigitEncoder(), data, ["flores", "flores-all-pairs"], languages=["de"])["encoders"]
+    assert [record["task"] for record in encoder["records"]] == ["flores", "flores-xsim", "flores-all-pairs"]
+
+
+def test_altered_sentences_without_the_originals_are_no_task(data):
+    shutil.rmtree(data / "flores" / "devtest")
+    (data / "flores" / "devtest_augmented").mkdir()
+    (data / "flores" / "devtest_augmented" / "eng_Latn_augmented.devtest").write_text("1\n")
+    (encoder,) = run_suite(DigitEncoder(), data, languages=["de"])["encoders"]
+    assert [record["task"] for record in encoder["records"]] == ["tatoeba"]
 
 
 def test_the_page_to_look_at_holds_the_scores_and_is_the_same_when_run_again(data, tmp_path):

@@ -29,12 +29,13 @@ from ems.eval.benchmarks.labelled_text import Examples, check_trainable, keyed_f
 from ems.eval.benchmarks.reviews import RELEASED, read_reviews
 from ems.eval.encoders import SupportsEncode
 from ems.eval.parallel_text import check_any_left, digest_lines
-from ems.eval.record import Outcome, Record, make_record, mean_over
+from ems.eval.record import Outcome, Record, make_record
 from ems.eval.transfer import (
     EPOCHS,
     SEEDS,
     Labelled,
     Predictions,
+    mean_over_tests,
     score_predictions,
     train_logistic_regression,
     train_mlps,
@@ -158,16 +159,19 @@ def _record(
     """Return the record of one classifier; its rows are sorted by language, as in the published tables."""
     scores: dict[str, dict[str, float]] = {}
     outcomes: dict[str, dict[str, Outcome]] = {}
+    gold = {name: test.labels for of_category in categories.values() for name, test in of_category.tests.items()}
+    # The categories' classifiers have the same seeds; a mean over categories is taken seed by seed.
+    everywhere = Predictions({name: rows for of in predictions.values() for name, rows in of.predicted.items()}, [], [])
     for category, predicted in predictions.items():
-        gold = {name: test.labels for name, test in categories[category].tests.items()}
-        category_scores, category_outcomes = score_predictions(gold, predicted, 2)
+        of_category = {name: gold[name] for name in categories[category].tests}
+        category_scores, category_outcomes = score_predictions(of_category, predicted, 2)
         scores |= category_scores
         outcomes |= category_outcomes
     scores = {name: scores[name] for name in sorted(scores, key=lambda name: languages.index(name.split()[0]))}
     for name, row in scores.items():
         logger.info("cls10-%s %s: %.4f", classifier, name, row["accuracy"])
     several = any("accuracy_sd" in row for row in scores.values())
-    columns = ("accuracy_sd", "accuracy") if several else ("accuracy",)
+    columns = ("macro_f1", *(["accuracy_sd"] if several else []), "accuracy")
     language_set = "cls10" if set(languages) == set(MEMBERS) else "chosen"
     sizes = {language_set: len(CATEGORIES) * len(languages)} | dict.fromkeys(languages, len(CATEGORIES))
     members = {language_set: list(scores)} | {
@@ -184,7 +188,11 @@ def _record(
         n=sum(int(row["n"]) for row in scores.values()),
         columns=columns,
         scores=scores,
-        means={name: mean_over(found, scores, columns, sizes[name]) for name, found in members.items() if found},
+        means={
+            name: mean_over_tests(found, gold, everywhere, scores, sizes[name])
+            for name, found in members.items()
+            if found
+        },
         members=members,
         outcomes=outcomes,
         selected={

@@ -179,7 +179,8 @@ def normalised(text: str) -> str:
 def keyed_fraction(text: str, key: str) -> float:
     """Return a number from 0 to below 1 that depends on a text (up to `normalised`) and a key, and on nothing else.
 
-    Splits drawn with it need no list of rows, do not depend on the order of rows, and never part equal texts.
+    Splits drawn with it need no list of rows and do not depend on the order of rows; a cut at a number, and not at a
+    count of rows, never parts equal texts.
     """
     digest = blake2b(normalised(text).encode("utf-8", "surrogatepass"), digest_size=6, key=key.encode()).digest()
     return int.from_bytes(digest, "big") / 2**48

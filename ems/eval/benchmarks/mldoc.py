@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import digest_lines, read_lines
+from ems.eval.parallel_text import check_any_left, digest_lines, read_lines
 from ems.eval.record import Record, make_record
 from ems.eval.transfer import (
     EPOCHS,
@@ -226,11 +226,11 @@ def _record(
         details[name] = {
             code: {test: row[column] for test, row in of_code.items()} for code, (of_code, _) in scored.items()
         }
-    means = {}
     others = [code for code in scores if code != ENGLISH]
-    if others:
-        means[details["language_set"]] = mean_over_tests(others, gold_by_test, predictions, scores, asked - 1)
+    members = {details["language_set"]: others}
+    means = {details["language_set"]: mean_over_tests(others, gold_by_test, predictions, scores, asked - 1)}
     if len(scores) == len(FILE_NAMES):
+        members["mldoc8"] = [*scores]
         means["mldoc8"] = mean_over_tests([*scores], gold_by_test, predictions, scores, len(FILE_NAMES))
     return make_record(
         task,
@@ -240,6 +240,7 @@ def _record(
         columns=("macro_f1", *(["accuracy_sd"] if has_deviation else []), "accuracy"),
         scores=scores,
         means=means,
+        members=members,
         outcomes=outcomes,
         selected={code: of_code.selected for code, of_code in by_training.items()},
         dev_accuracy={code: of_code.dev_accuracy for code, of_code in by_training.items()},
@@ -303,6 +304,7 @@ def evaluate_mldoc(
     train_part = f"train.{train_size}"
     language_set, codes, skipped = _choose_languages(languages, registry)
     parts, incomplete = _read_parts(folder, codes, train_part, strict)
+    check_any_left(folder, parts.keys() - {ENGLISH}, skipped + incomplete)
 
     labelled: dict[str, dict[str, Labelled]] = {}
     dimension = None

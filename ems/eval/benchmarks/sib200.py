@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ems.errors import InputError
 from ems.eval.benchmarks.labelled_text import find_file, read_table
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import digest_lines
+from ems.eval.parallel_text import check_any_left, digest_lines
 from ems.eval.record import Record, make_record
 from ems.eval.transfer import (
     EPOCHS,
@@ -196,7 +196,7 @@ def _record(
     scores, outcomes = score_predictions(gold_by_test, predictions, len(CATEGORIES))
     others = [language for language in scores if language != ENGLISH]
     language_set = shared["language_set"]
-    members = {language_set: [*scores]} | ({f"{language_set} without en": others} if others else {})
+    members = {f"{language_set} without en": others, language_set: [*scores]}
     means = {
         name: mean_over_tests(tests, gold_by_test, predictions, scores, of - (tests is others))
         for name, tests in members.items()
@@ -277,6 +277,8 @@ def evaluate_sib200(
         if strict:
             raise InputError(f"{folder}: {reason}")
         skipped.append({"language": language, "reason": reason})
+
+    check_any_left(folder, tests.keys() - {ENGLISH}, skipped)
 
     train = english["train"].embedded(encoder, "SIB-200, English train")
     dimension = train.vectors.shape[1]

@@ -8,6 +8,9 @@ XED has no splits. Here a keyed digest of a line's text, apart from case and whi
 train, 10 % dev, 10 % test. So equal texts are never in two splits, whatever their language. Training and dev are
 English only; every language is tested on its test part.
 
+The release leaves the mapping to polarities to its users; this one leaves out anticipation and surprise. The languages
+are those of the release's projections that `ems` knows.
+
 Known leak: a projected line is a translation of an annotated one, and the release does not say of which. Up to four in
 five projected test lines may therefore have their English original in the training split. For them is measured how well
 an encoder puts a line beside its translation, and not how the classifier does on new lines; only English's own test
@@ -55,7 +58,7 @@ PROJECTED = ("ar", "bg", "cs", "de", "el", "es", "fr", "he", "hu", "it", "nl", "
 MEMBERS = ("fi", *PROJECTED)
 POSITIVE = frozenset("58")
 NEGATIVE = frozenset("1346")
-EMOTIONS = frozenset("12345678")
+EMOTIONS = frozenset("012345678")  # 0 is none of them
 SPLIT_KEY = "ems.xed.1"
 TRAIN_SHARE, DEV_SHARE = 0.8, 0.1
 
@@ -108,7 +111,7 @@ def read_language(path: Path) -> tuple[Examples, Counter[str]]:
         emotions = _emotions(cell)
         if emotions is None:
             wrong = next(part for part in cell.split(",") if part.strip() not in EMOTIONS)
-            raise InputError(f"{where}: unknown emotion '{wrong.strip()[:40]}'; there are 1 to 8")
+            raise InputError(f"{where}: unknown emotion '{wrong.strip()[:40]}'; there are 1 to 8, and 0 for none")
         positive, negative = bool(emotions & POSITIVE), bool(emotions & NEGATIVE)
         if "\n" in text or "\t" in text:
             if any(_is_row(line) for line in text.split("\n")):

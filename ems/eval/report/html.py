@@ -54,7 +54,11 @@ def _encoders(results: Mapping[str, Any]) -> Markup:
         known = (
             element("code", f" {fingerprint}") if fingerprint else element("span", " no fingerprint", class_="muted")
         )
-        items.append(element("li", letter, element("strong", encoder["name"]), known))
+        left_out = [
+            element("p", f"Not scored: {left['task']} ({left['reason']}).", class_="muted")
+            for left in encoder.get("not_scored", [])
+        ]
+        items.append(element("li", letter, element("strong", encoder["name"]), known, *left_out))
     return element("ul", *items, class_="encoders")
 
 

@@ -84,6 +84,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines += [f"# {encoder['name']}", ""]
         if encoder["fingerprint"]:
             lines += [f"Fingerprint {encoder['fingerprint']}.", ""]
+        lines += [f"Not scored: {left['task']} ({left['reason']}).\n" for left in encoder.get("not_scored", [])]
         for record in encoder["records"]:
             lines += _record_lines(record)
     return "\n".join(lines)

@@ -89,8 +89,8 @@ def missing_intervals(record: Mapping[str, Any]) -> list[str]:
 
 
 def _registered(code: str) -> Language | None:
-    # Rows may be finer than a language, such as "de/books"; what cannot be told is not guessed.
-    for part in (code, re.split(r"[/.:]", code)[0]):
+    # Rows may be finer than a language, such as "de books"; what cannot be told is not guessed.
+    for part in (code, re.split(r"[ /.:]", code)[0]):
         if part in LANGUAGES:
             return LANGUAGES[part]
     return None
@@ -101,7 +101,7 @@ def language_name(code: str) -> str:
     language = _registered(code)
     if language is None:
         return code
-    rest = re.split(r"[/.:]", code, maxsplit=1)[1:]
+    rest = re.split(r"[ /.:]", code, maxsplit=1)[1:]
     return " ".join([language.name, *rest])
 
 
