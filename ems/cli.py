@@ -190,7 +190,10 @@ def _memory(text: str) -> int:
         factor = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[number.lstrip("0123456789.")]
     except KeyError:
         raise ValueError from None
-    return round(float(number.rstrip("KMGT")) * factor)
+    size = float(number.rstrip("KMGT")) * factor
+    if not size < 1e18:
+        raise ValueError
+    return round(size)
 
 
 _memory.__name__ = "size such as 500M or 2G"  # argparse names it in its message

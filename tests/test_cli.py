@@ -175,7 +175,7 @@ class TestCompare:
         evaluate(0, "old", status=0)
         streams = evaluate(30, "new", "--compare", tmp_path / "old" / "results.json", status=1)
         last = streams.err.strip().splitlines()[-1]
-        assert re.match(r"ems evaluate: \d+ scores fell by more than chance: flores \(devtest\) x->en", last)
+        assert re.match(r"ems evaluate: \d+ scores fell by more than the interval: flores \(devtest\) x->en", last)
         assert "fell |" in streams.out
         names = ["report.html", "results.json", "results.md"]
         assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names

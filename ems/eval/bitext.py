@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,14 @@ def _score_at(scores: dict[Pair, float], gold: set[Pair], threshold: float, *, a
     return Threshold(threshold, precision, recall, 2 * precision * recall / (precision + recall), at_last_candidate)
 
 
+def _half_way(score: float, lower: float) -> float:
+    """Return the middle of two scores; of infinite ones, which ratios to a mean of 0 are, a finite number between."""
+    largest = sys.float_info.max
+    if math.isinf(score) or math.isinf(lower):
+        return max(-largest, min(score, largest)) / 2 + max(-largest, min(lower, largest)) / 2
+    return (score + lower) / 2
+
+
 def scan_threshold(candidates: Iterable[tuple[float, Hashable, Hashable]], gold: Collection[Pair]) -> Threshold:
     """Choose the threshold with the best F1 against `gold`, and score the candidates there.
 
@@ -114,7 +123,7 @@ def scan_threshold(candidates: Iterable[tuple[float, Hashable, Hashable]], gold:
         f1 = 2 * correct / (taken + len(right))
         if f1 > best_f1:
             best_f1, at_last_candidate = f1, taken == len(ranked)
-            threshold = score if at_last_candidate else (score + ranked[taken][1]) / 2
+            threshold = score if at_last_candidate else _half_way(score, ranked[taken][1])
     return _score_at(scores, right, threshold, at_last_candidate=at_last_candidate)
 
 

@@ -122,7 +122,7 @@ class Comparison:
         if fallen:
             named = "; ".join(map(str, fallen[:MAX_NAMED]))
             more = f"; and {len(fallen) - MAX_NAMED} more" if len(fallen) > MAX_NAMED else ""
-            raise RunError(f"{len(fallen)} scores fell by more than chance: {named}{more}")
+            raise RunError(f"{len(fallen)} scores fell by more than the interval: {named}{more}")
 
 
 def _old_encoder(encoders: Sequence[Mapping[str, Any]], name: str, source: str) -> Mapping[str, Any]:

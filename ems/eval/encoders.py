@@ -160,6 +160,9 @@ class OpenedEncoder:
         return vectors
 
 
+_ROWS_CHECKED = 65_536  # at a time, of a mapped array
+
+
 class PrecomputedEmbeddings:
     """Look sentences up in a folder of embeddings computed elsewhere.
 
@@ -193,8 +196,13 @@ class PrecomputedEmbeddings:
             raise InputError(f"{array_file}: not a readable .npy array ({error})") from error
         if vectors.dtype.kind not in "fiu":
             raise InputError(f"{array_file} must hold numbers, not {vectors.dtype}")
-        if vectors.ndim != 2:
+        if vectors.ndim != 2 or vectors.shape[1] == 0:
             raise InputError(f"{array_file} must have two dimensions (sentences, values), not shape {vectors.shape}")
+        for start in range(0, len(vectors), _ROWS_CHECKED):
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(vectors[start : start + _ROWS_CHECKED].astype(np.float32)).all(axis=1)
+            if not finite.all():
+                raise InputError(f"{array_file}: row {start + int(finite.argmin())} is not finite in float32")
         if self._arrays and vectors.shape[1] != self._arrays[0].shape[1]:
             raise InputError(f"{array_file} has dimension {vectors.shape[1]}, others {self._arrays[0].shape[1]}")
         return vectors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ems.errors import InputError
 
 FORMAT_VERSION = 1
+_LARGEST = 1_000_000_000_000
 _NOTHING = type(None)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("task", "protocol", "split", "direction", "language_set", "data_digest"), str),
@@ -24,7 +24,8 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    # Fractions, percent, or counts of rows; nothing else can be.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
 def _is_outcome(value: Any) -> bool:
@@ -42,6 +43,13 @@ def _check_record(where: str, record: Any) -> None:
             raise InputError(f"{where}: has no '{key}'")
         if not isinstance(record[key], types):
             raise InputError(f"{where}: '{key}' cannot be {record[key]!r:.60}")
+    if not all(isinstance(column, str) for column in record["columns"]):
+        raise InputError(f"{where}: 'columns' cannot be {record['columns']!r:.60}")
+    members = record.get("members", {})
+    if not isinstance(members, dict) or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in members.values()
+    ):
+        raise InputError(f"{where}: 'members' cannot be {members!r:.60}")
     rows = [(kind, name, row) for kind in ("scores", "means", "outcomes") for name, row in record[kind].items()]
     for kind, name, row in rows:
         if not isinstance(row, dict):

@@ -32,7 +32,15 @@ from ems.files import atomic_write, sync_folder, write_json
 from ems.inference import choose_device
 from ems.mine_files.unique_sentences import LineCounts, UniqueSentences
 from ems.mine_files.vector_file import VectorFile
-from ems.mine_files.work import both_vectors, check_places, identity_of, locked, read_or_resume, remove
+from ems.mine_files.work import (
+    both_vectors,
+    check_places,
+    discard_if_nothing_is_embedded,
+    identity_of,
+    locked,
+    read_or_resume,
+    remove,
+)
 from ems.mining import MARGINS, STRATEGIES, choose_pairs, score_candidates
 from ems.search.approximate import QUERY_ROWS, SHARD_ROWS, search_approximate
 from ems.search.blocks import BLOCK_ROWS, SearchState, neighbours_on, neighbours_on_cpu, search_blocks
@@ -255,7 +263,11 @@ def mine_files(
         pairs, dimension, equal_vectors, recall = _NO_PAIRS, 0, (0, 0), None
         if all(len(side) for side in sentences):
             # Said now rather than after the embedding, though the dimension is not known yet.
-            _rows_at_a_time(memory, sum(len(side) for side in sentences), 1, k, approximate)
+            try:
+                _rows_at_a_time(memory, sum(len(side) for side in sentences), 1, k, approximate)
+            except InputError:
+                discard_if_nothing_is_embedded(work, given)
+                raise
             rows = both_vectors(work, files, sentences, given, opened)
             opened = None  # its memory is free for the search
             forward, backward, recall = _search(work, *rows, k, memory, approximate, device)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +45,26 @@ def check_places(inputs: Sequence[Path], outputs: Sequence[Path], work: Path) ->
         raise InputError(f"{work} is in the way: the folder for unfinished work has this name")
 
 
+def _lock_file(work: Path) -> IO[bytes]:
+    try:
+        work.mkdir(exist_ok=True)
+        return open(work / "lock", "ab")
+    except FileNotFoundError:
+        raise InputError(f"another process was just removing {work}; try again") from None
+
+
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
     """Make the work folder, for this process alone, and remove what a killed one was just writing."""
-    work.mkdir(exist_ok=True)
-    with open(work / "lock", "ab") as lock:
+    with _lock_file(work) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(lock.fileno()), os.stat(work / "lock"))
         except OSError:
-            raise InputError(f"another process is working in {work}") from None
+            held = False
+        # A process that ends removes the folder: a lock on a file without a name keeps nobody out.
+        if not held:
+            raise InputError(f"another process is working in {work}, or was just ending")
         for half_written in work.glob(".*.tmp"):
             half_written.unlink()
         yield
@@ -61,6 +74,13 @@ def remove(work: Path) -> None:
     """Remove the folder; a kill in between leaves nothing that looks whole."""
     (work / "identity.json").unlink(missing_ok=True)
     shutil.rmtree(work)
+
+
+def discard_if_nothing_is_embedded(work: Path, given: tuple[Path | None, Path | None]) -> None:
+    """Remove the folder if no model has embedded a sentence yet, so that mended arguments or inputs find none."""
+    sides = [side for side, vectors in zip(("source", "target"), given, strict=True) if vectors is None]
+    if not any((work / f"{side}.vectors.progress.json").exists() for side in sides):
+        remove(work)
 
 
 def _stamp(file: Path | None) -> dict[str, Any] | None:
@@ -125,12 +145,14 @@ def _given_vectors(file: Path, sentences: UniqueSentences, name: str) -> Callabl
     """Return what looks up the vectors of sentences in an array with one row a line of the text."""
 
     def opened() -> NDArray[Any]:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an .npz archive")
         return array
 
     try:
         shape = opened().shape
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{file}: not a readable .npy array ({error})") from None
     if len(shape) != 2 or shape[0] != sentences.counts.lines:
         raise InputError(
@@ -140,20 +162,9 @@ def _given_vectors(file: Path, sentences: UniqueSentences, name: str) -> Callabl
     return lambda start, stop: opened()[sentences.line_numbers(start, stop)]
 
 
-def _vectors(
-    work: Path, side: str, file: Path, sentences: UniqueSentences, given: Path | None, encoder: OpenedEncoder | None
-) -> VectorFile:
-    """Embed the sentences of a side, or look their vectors up."""
-    if given is not None:
-        rows = _given_vectors(given, sentences, str(file))
-    else:
-        assert encoder is not None
-        model = encoder
-
-        def rows(start: int, stop: int) -> NDArray[Any]:
-            return embed(model, sentences.texts(start, stop))
-
-    return write_vectors(work / f"{side}.vectors", len(sentences), rows, file.name)
+def _embedded(sentences: UniqueSentences, encoder: OpenedEncoder, dimension: int | None) -> Callable[[int, int], Any]:
+    """Return what embeds sentences, with a check of the dimension where it is known."""
+    return lambda start, stop: embed(encoder, sentences.texts(start, stop), "the input", dimension)
 
 
 def both_vectors(
@@ -165,17 +176,29 @@ def both_vectors(
 ) -> tuple[VectorFile, VectorFile]:
     """Embed the sentences of both sides, or look their vectors up where they are given.
 
+    Given vectors are looked up first: what is wrong with them is known before anything is embedded.
+
     Raises:
-        InputError: the given vectors do not fit the lines, or vectors are not finite or differ in dimension.
+        InputError: the given vectors do not fit the lines, or vectors are not finite or differ in dimension. What was
+            embedded so far is kept.
     """
+    found: dict[int, VectorFile] = {}
     try:
-        source, target = (
-            _vectors(work, side, files[i], sentences[i], given[i], encoder)
-            for i, side in enumerate(("source", "target"))
-        )
-        if source.shape[1] != target.shape[1]:
-            raise InputError(f"source vectors have dimension {source.shape[1]}, target vectors {target.shape[1]}")
-    except InputError:  # when the input is mended it is another one: nothing here is of use
-        remove(work)
+        looked_up = {
+            i: _given_vectors(file, sentences[i], str(files[i])) for i, file in enumerate(given) if file is not None
+        }
+        dimension: int | None = None
+        for i in sorted(range(2), key=lambda i: i not in looked_up):
+            rows = looked_up.get(i)
+            if rows is None:
+                assert encoder is not None
+                rows = _embedded(sentences[i], encoder, dimension)
+            name = str(given[i] or files[i].name)
+            found[i] = write_vectors(work / f"{('source', 'target')[i]}.vectors", len(sentences[i]), rows, name)
+            if dimension not in (None, found[i].shape[1]):
+                raise InputError(f"source and target vectors differ in dimension: {dimension}, {found[i].shape[1]}")
+            dimension = found[i].shape[1]
+    except InputError:
+        discard_if_nothing_is_embedded(work, given)
         raise
-    return source, target
+    return found[0], found[1]

@@ -171,7 +171,7 @@ def test_given_vectors_take_the_place_of_the_encoder(files, out, tmp_path):
     with pytest.raises(InputError, match="sentences need a model, or vectors"):
         mine_files(None, *files, out, source_vectors=source)
     np.save(tmp_path / "narrow.npy", np.ones((120, 8)))
-    with pytest.raises(InputError, match="source vectors have dimension 16, target vectors 8"):
+    with pytest.raises(InputError, match="returned dimension 16 for sentences of the input, but 8 before"):
         mine_files(mixed, *files, out, target_vectors=tmp_path / "narrow.npy")
     (tmp_path / "text.npy").write_text("no array")
     with pytest.raises(InputError, match=r"text.npy: not a readable .npy array"):

@@ -34,7 +34,7 @@ from ems.eval.benchmarks import flores
 from ems.eval.benchmarks.bucc import scored_row
 from ems.eval.bitext import bucc_candidates, scan_threshold
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import check_any_left, digest_lines
+from ems.eval.parallel_text import NoLanguageLeft, check_any_left, digest_lines
 from ems.eval.record import Outcome, Record, make_record
 from ems.eval.retrieval import check_margin
 from ems.languages import LANGUAGES, LanguageRegistry
@@ -174,7 +174,8 @@ def evaluate_bucc_like(
     check_any_left(Path(data_folder), chosen, skipped)
     for split, lines in texts.items():
         if not len(hide_translations(len(lines[ENGLISH]), "", gold_share=gold_share).gold()):
-            raise ValueError(f"with gold_share {gold_share} none of {len(lines[ENGLISH])} rows of {split} is gold")
+            count = len(lines[ENGLISH])
+            raise NoLanguageLeft(f"{data_folder}: with gold_share {gold_share} none of {count} rows of {split} is gold")
 
     english = {split: embed(encoder, texts[split][ENGLISH]) for split in texts}
     ids = [str(row) for row in range(len(english[SCORED_ON]))]

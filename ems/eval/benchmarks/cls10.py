@@ -258,9 +258,14 @@ def evaluate_cls10(
         if english is not None and tests:
             texts[category] = english, tests
     check_any_left(folder, texts, files.skipped)
+    halves = {category: hold_out(english) for category, (english, _) in texts.items()}
+    for category, parts in halves.items():
+        if any(len(set(part.labels)) < 2 for part in parts):
+            file = folder / ENGLISH / category / "train.review"
+            raise InputError(f"{file}: too few reviews to train on and to choose by")
     categories: dict[str, _Embedded] = {}
-    for category, (english, tests) in texts.items():
-        train, dev = hold_out(english)
+    for category, (_, tests) in texts.items():
+        train, dev = halves[category]
         categories[category] = _Embedded(
             train.embedded(encoder, f"en {category} train"),
             dev.embedded(encoder, f"en {category} train"),

@@ -19,6 +19,7 @@ import numpy as np
 
 from ems.errors import InputError
 from ems.eval.encoders import SupportsEncode, embed
+from ems.eval.line_files import looks_swapped
 from ems.eval.parallel_text import check_any_left, check_same_length, digest_lines, read_lines
 from ems.eval.record import Outcome, Record, RetrievalEvidence, both_outcomes, both_ways, make_record, mean_over
 from ems.eval.retrieval import bitext_metrics, check_margin, margin_winners
@@ -114,6 +115,12 @@ def read_language(folder: Path, code: str) -> AlignedSet | None:
     return AlignedSet(code, foreign, english)
 
 
+def _check_not_swapped(folder: Path, language: str | None, aligned_set: AlignedSet, registry: LanguageRegistry) -> None:
+    if language and looks_swapped(aligned_set.foreign, aligned_set.english, (language, "en"), registry):
+        file = folder / f"tatoeba.{aligned_set.code}-eng.{aligned_set.code}"
+        raise InputError(f"{file} looks like English and the .eng beside it like '{language}'; swap their endings")
+
+
 def _score(
     encoder: SupportsEncode,
     language: str,
@@ -183,6 +190,7 @@ def evaluate_tatoeba(
     for code in codes:  # all files first, so that a bad one is found before time goes into encoding
         aligned_set = read_language(folder, code)
         if aligned_set is not None:
+            _check_not_swapped(folder, names.get(code), aligned_set, registry)
             aligned_sets[names.get(code, code)] = aligned_set
             continue
         reason = f"tatoeba.{code}-eng.{code} or its .eng is missing"
