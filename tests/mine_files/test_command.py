@@ -337,7 +337,7 @@ KILLER = textwrap.dedent(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("approximately", "trials"), [(False, 5), (True, 2)])
+@pytest.mark.parametrize(("approximately", "trials"), [(False, 10), (True, 4)])
 def test_a_run_killed_anywhere_and_resumed_writes_the_same_bytes(files, approximately, trials):
     command = [sys.executable, "-c", KILLER, str(files[0].parent), str(approximately), str(trials)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

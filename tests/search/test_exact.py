@@ -27,10 +27,10 @@ def plain_neighbours(cosines, k):
     return listed
 
 
-EDGES = (1, COLUMN_GROUP - 1, COLUMN_GROUP + 1, ROW_GROUP, ROW_GROUP + 1)
+EDGES = (1, COLUMN_GROUP - 1, COLUMN_GROUP, COLUMN_GROUP + 1, ROW_GROUP - 1, ROW_GROUP, ROW_GROUP + 1, 130)
 
 
-@pytest.mark.parametrize("k", [1, 4, 40])
+@pytest.mark.parametrize("k", [1, 2, 4, 40])
 @pytest.mark.parametrize(("rows", "columns"), list(itertools.product(EDGES, EDGES)))
 def test_ties_keep_their_order_at_the_edges_of_groups(rows, columns, k):
     generator = np.random.default_rng([rows, columns, k])
