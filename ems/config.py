@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.strict_yaml import dump_yaml, line_of, parse_yaml, short
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -170,7 +169,7 @@ class ScoringConfig(_Section):
         known = ("embedded:grammar", "tatoeba", "flores", "flores-dev")
         for name in self.sets:
             if name not in known:
-                raise ValueError(f"unknown set {name!r}; {_nearest(name, known)}")
+                raise ValueError(f"unknown set {name!r}; {_suggestion(name, known)}")
         return self
 
 
@@ -226,9 +225,9 @@ class Config(_Section):
         return Path(self.corpus.prepared) if self.corpus.prepared is not None else Path(self.run.folder) / "prepared"
 
 
-def _nearest(word: str, choices: Any) -> str:
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "choose from " + ", ".join(map(repr, choices))
+def _suggestion(word: str, choices: Any) -> str:
+    close = nearest(word, choices, at_least=0.5)
+    return f"did you mean {close!r}?" if close else "choose from " + ", ".join(map(repr, choices))
 
 
 def _override(value: dict[str, Any], assignment: str, origin: str) -> dict[str, Any]:
@@ -270,7 +269,7 @@ def _explain(error: Any) -> tuple[tuple[Any, ...], str]:
     if error["type"] == "extra_forbidden":
         parent, unknown = path[:-1], str(path[-1])
         where = f" in {'.'.join(map(str, parent))}" if parent else ""
-        return path, f"unknown key {short(unknown)}{where}; {_nearest(unknown, _keys_at(parent))}"
+        return path, f"unknown key {short(unknown)}{where}; {_suggestion(unknown, _keys_at(parent))}"
     name = ".".join(map(str, path))
     if error["type"] == "missing":
         return path, f"{name} is missing; it has no default"

@@ -1,6 +1,21 @@
-"""The one exception that means: what the user gave us cannot be used."""
+"""The exceptions that commands report in one line, and the nearest valid word to name in such a line."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: object, choices: Iterable[str], *, at_least: float = 0.0) -> str:
+    """Return the choice that is spelled most like what was given, or "" where none is alike enough.
+
+    Args:
+        word: what was given; its spelling as `str` gives it.
+        choices: what is valid.
+        at_least: similarity to ask for, from 0 (any choice will do) to 1 (the same letters); see
+            `difflib.get_close_matches`.
+    """
+    return next(iter(difflib.get_close_matches(str(word), list(choices), n=1, cutoff=at_least)), "")
 
 
 class InputError(ValueError):

@@ -19,7 +19,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ems.errors import nearest
 from ems.search.exact import Floats, Index, Neighbours, UnitRows, mutual_neighbours, unit_rows
 
 __all__ = [
@@ -55,8 +55,8 @@ STRATEGIES = ("max", "intersect", "fwd", "bwd")
 def _known(value: str, what: str, choices: Sequence[str]) -> str:
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)
-    raise ValueError(f"unknown {what} {value!r}; did you mean {near[0]!r}? There are {', '.join(choices)}")
+    near = nearest(value, choices)
+    raise ValueError(f"unknown {what} {value!r}; did you mean {near!r}? There are {', '.join(choices)}")
 
 
 def margin_score(cosine: Floats, mean: Floats, margin: str) -> Scores:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import glob
 import importlib
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.languages import LanguageRegistry
 
 logger = logging.getLogger(__name__)
@@ -116,8 +115,8 @@ def _existing(path: str, folder: Path, key: str) -> str:
     if whole.is_file():
         return path
     others = sorted(os.listdir(whole.parent)) if whole.parent.is_dir() else []
-    near = difflib.get_close_matches(whole.name, others, n=1)
-    raise InputError(f"{key}: no file '{path}' in '{folder}'" + (f"; nearest: '{near[0]}'" if near else ""))
+    near = nearest(whole.name, others, at_least=0.6)
+    raise InputError(f"{key}: no file '{path}' in '{folder}'" + (f"; nearest: '{near}'" if near else ""))
 
 
 def _matches(pattern: str, folder: Path, key: str) -> list[str]:
@@ -161,8 +160,7 @@ def _expand(entry: Any, folder: Path, key: str, registry: LanguageRegistry, leni
         raise InputError(f"{key}: {entry!r} is not a file name, a glob, or a mapping")
     for name, value in entry.items():
         if name not in _KEYS:
-            near = difflib.get_close_matches(str(name), _KEYS, n=1, cutoff=0.0)[0]
-            raise InputError(f"{key}: unknown key '{name}'; nearest: '{near}'")
+            raise InputError(f"{key}: unknown key '{name}'; nearest: '{nearest(name, _KEYS)}'")
         if name != "languages" and not (isinstance(value, str) and value):
             raise InputError(f"{key}.{name}: {value!r} is not a file name")
     if not {"source", "target"} & set(entry) and "file" in entry:

@@ -13,10 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ems.data.blocks import MAX_LINE_BYTES, read_blocks
-from ems.data.sources import CorpusFile
 from ems.errors import InputError
-from ems.eval.parallel_text import check_same_length
+from ems.eval.parallel_text import check_same_length, read_lines
 from ems.languages import LANGUAGES, LanguageRegistry
 
 FOLDER = "retrieval"
@@ -32,29 +30,6 @@ def find_folder(data_folder: Path) -> Path | None:
     if folder.is_dir() and any(_NAME.fullmatch(_COMPRESSION.sub("", path.name)) for path in folder.iterdir()):
         return folder
     return None
-
-
-def read_packed_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file, plain or compressed, without their ends; blank lines are kept.
-
-    Raises:
-        InputError: unreadable, corrupt or cut off, not UTF-8 (naming the line), no line at all, or a line above 1 MiB.
-    """
-    file = CorpusFile(path.name, path, None, None, "lines")
-    lines: list[str] = []
-    for block in read_blocks(file):
-        for raw in block.source.removesuffix(b"\n").split(b"\n"):
-            where = f"{path}, line {len(lines) + 1}"
-            if len(raw) > MAX_LINE_BYTES:
-                raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes")
-            try:
-                lines.append(raw.decode("utf-8").removesuffix("\r"))
-            except UnicodeDecodeError:
-                raise InputError(f"{where}: not UTF-8") from None
-    if not lines:
-        raise InputError(f"{path}: no sentences in it")
-    lines[0] = lines[0].removeprefix("\ufeff")
-    return lines
 
 
 @dataclass(frozen=True)
@@ -177,12 +152,12 @@ def read_set(files: SetFiles, registry: LanguageRegistry) -> TestSet:
         InputError: a file is unusable, the two sides differ in length, or each is in the other's script.
     """
     source_file, target_file = files.files[0, False], files.files[1, False]
-    source, target = read_packed_lines(source_file), read_packed_lines(target_file)
+    source, target = read_lines(source_file), read_lines(target_file)
     check_same_length(source_file, source, target_file, target)
     if looks_swapped(source, target, files.languages, registry):
         src, tgt = files.languages
         raise InputError(
             f"{source_file} looks like '{tgt}' and {target_file} like '{src}' by their scripts; swap their endings"
         )
-    more = [read_packed_lines(files.files[side, True]) if (side, True) in files.files else [] for side in (0, 1)]
+    more = [read_lines(files.files[side, True]) if (side, True) in files.files else [] for side in (0, 1)]
     return TestSet((source, target), (more[0], more[1]))

@@ -1,4 +1,4 @@
-"""Read the released files of line-aligned test sets.
+"""Read the released files of test sets, above all line-aligned ones.
 
 One sentence a line; line i of one file translates line i of another. Nothing is dropped or changed but line ends: a
 blank line is a sentence, for otherwise rows would no longer match.
@@ -6,23 +6,35 @@ blank line is a sentence, for otherwise rows would no longer match.
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
+from ems.data.blocks import MAX_LINE_BYTES, read_blocks
+from ems.data.sources import CorpusFile
 from ems.errors import InputError
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file without their ends; Unix and Windows ends, and a missing last one, are fine.
+def read_text(path: Path, what: str = "sentences") -> str:
+    """Return the whole text of a UTF-8 file that is no list of sentences, such as a table, with Unix line ends.
+
+    Args:
+        path: packed with gzip if its name ends in .gz.
+        what: what an empty file has none of, for the message.
 
     Raises:
-        InputError: no such file, not UTF-8 (naming the line), or no line at all.
+        InputError: no such file, damaged gzip, not UTF-8 (naming the line), or empty.
     """
     try:
         content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip file ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -30,13 +42,35 @@ def read_lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: not UTF-8") from error
-    # Only a newline ends a line here; str.splitlines would also cut at U+2028 and the like inside a sentence.
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
+    if not text:
+        raise InputError(f"{path}: no {what} in it")
+    return text.replace("\r\n", "\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file without their ends; Unix and Windows ends, and a missing last one, are fine.
+
+    Args:
+        path: plain, or packed if its name ends in .gz, .xz or .zst.
+
+    Raises:
+        InputError: unreadable, corrupt or cut off, not UTF-8 (naming the line), no line at all, or a line above 1 MiB.
+    """
+    lines: list[str] = []
+    for block in read_blocks(CorpusFile(path.name, path, None, None, "lines")):
+        # Only a newline ends a line here; str.splitlines would also cut at U+2028 and the like inside a sentence.
+        for raw in block.source.removesuffix(b"\n").split(b"\n"):
+            where = f"{path}, line {len(lines) + 1}"
+            if len(raw) > MAX_LINE_BYTES:
+                raise InputError(f"{where}: longer than {MAX_LINE_BYTES} bytes")
+            try:
+                lines.append(raw.decode("utf-8").removesuffix("\r"))
+            except UnicodeDecodeError:
+                raise InputError(f"{where}: not UTF-8") from None
     if not lines:
         raise InputError(f"{path}: no sentences in it")
-    return [line.removesuffix("\r") for line in lines]
+    lines[0] = lines[0].removeprefix("\ufeff")
+    return lines
 
 
 def check_same_length(first: Path, first_lines: Sequence[str], second: Path, second_lines: Sequence[str]) -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Floats = NDArray[np.float32]
-Index = NDArray[np.int64]
+from ems.mining import Floats, Index
+
 Layer = tuple[Tensor, Tensor]
 
 SEEDS = (1, 2, 3, 4, 5)

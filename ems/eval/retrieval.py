@@ -15,7 +15,6 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ems.errors import nearest
 from ems.mining import MARGINS, Index, Neighbours, UnitRows, mutual_neighbours, score_candidates, unit_rows
 
 MISALIGNED = "Misaligned"  # the xsim++ program's name for an error that no alteration of the right sentence explains
@@ -120,7 +120,7 @@ def check_margin(margin: str, k: int) -> None:
         TypeError: k is not a whole number.
     """
     if margin not in MARGINS:
-        near = difflib.get_close_matches(str(margin), MARGINS, n=1, cutoff=0.0)[0]
+        near = nearest(margin, MARGINS)
         raise ValueError(f"unknown margin {margin!r}; did you mean {near!r}? There are {', '.join(MARGINS)}")
     if operator.index(k) < 1:
         raise ValueError(f"k must be at least 1, not {k}")

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ems.eval.perceptron import EPOCHS, SEEDS, Floats, Index, Labelled, check_sets, check_vectors, train_mlps
+from ems.eval.perceptron import EPOCHS, SEEDS, Labelled, Perceptrons, check_sets, check_vectors, train_mlps
 from ems.eval.record import Outcome, mean_over, outcome
+from ems.mining import Floats, Index
 
 __all__ = [
     "EPOCHS",
@@ -35,7 +36,10 @@ __all__ = [
     "Labelled",
     "Predictions",
     "accuracy_and_macro_f1",
+    "columns_of",
     "mean_over_tests",
+    "perceptron_words",
+    "predict_tests",
     "score_predictions",
     "train_logistic_regression",
     "train_mlp",
@@ -65,6 +69,21 @@ class Predictions:
     dev_accuracy: list[float]
 
 
+def perceptron_words(num_classes: int, epochs: int, seeds: Sequence[int]) -> str:
+    """Return how a protocol names LASER's perceptron, trained with the standard widths."""
+    return f"perceptron D-10-8-{num_classes} of {epochs} epochs, mean of {len(seeds)} seeds,"
+
+
+def predict_tests(perceptrons: Perceptrons, tests: Mapping[str, Floats]) -> Predictions:
+    """Classify test sets, by name float32 (N, D), with the perceptrons of one training set.
+
+    Raises:
+        ValueError: a test set of another dimension or with a value that is not finite.
+    """
+    predicted = {name: perceptrons.predict(vectors) for name, vectors in tests.items()}
+    return Predictions(predicted, perceptrons.selected, perceptrons.dev_accuracy)
+
+
 def train_mlp(
     train: Labelled,
     dev: Labelled,
@@ -73,10 +92,6 @@ def train_mlp(
     num_classes: int,
     seeds: Sequence[int] = SEEDS,
     epochs: int = EPOCHS,
-    batch_size: int = 12,
-    hidden: Sequence[int] = (10, 8),
-    dropout: float = 0.2,
-    learning_rate: float = 0.001,
     device: str | torch.device = "cpu",
 ) -> Predictions:
     """Train LASER's perceptron on one training set, and classify test sets; for several see `train_mlps`.
@@ -92,19 +107,8 @@ def train_mlp(
     """
     for name, vectors in tests.items():  # before minutes of training
         check_vectors(name, vectors, train.vectors.shape[1])
-    trained = train_mlps(
-        [(train, dev)],
-        num_classes=num_classes,
-        seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
-        hidden=hidden,
-        dropout=dropout,
-        learning_rate=learning_rate,
-        device=device,
-    )[0]
-    predicted = {name: trained.predict(vectors) for name, vectors in tests.items()}
-    return Predictions(predicted, trained.selected, trained.dev_accuracy)
+    (trained,) = train_mlps([(train, dev)], num_classes=num_classes, seeds=seeds, epochs=epochs, device=device)
+    return predict_tests(trained, tests)
 
 
 def train_logistic_regression(
@@ -219,6 +223,12 @@ def score_predictions(
             scores[name]["accuracy_sd"] = float(by_seed[:, 0].std(ddof=1))
         outcomes[name] = {"accuracy": outcome((predicted == gold).sum(axis=0), num_seeds)}
     return scores, outcomes
+
+
+def columns_of(scores: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """Return the columns of a record of such scores: the deviation over the seeds is one where there are several."""
+    several = any("accuracy_sd" in row for row in scores.values())
+    return ("macro_f1", "accuracy_sd", "accuracy") if several else ("macro_f1", "accuracy")
 
 
 def mean_over_tests(

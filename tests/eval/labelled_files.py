@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 
 import numpy as np
 
 WORDS = {"good": 2, "fine": 2, "bad": -2, "dull": -2, "so-so": 0}
+WORD_OF = {"positive": ("good", "fine"), "negative": ("bad", "dull"), "neutral": ("so-so", "so-so")}
 
 
 class SentimentEncoder:
@@ -33,3 +36,43 @@ def write(path, text, packed=False):
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(content))
     else:
         path.write_bytes(content)
+
+
+def tweets(language, split, n=12, wrong=0):
+    """Return (text, label) rows, of which the first `wrong` are labelled against their words."""
+    rows = []
+    for row in range(n):
+        label = ("positive", "negative", "neutral")[row % 3]
+        said = "neutral" if row < wrong and label != "neutral" else "positive" if row < wrong else label
+        rows.append((f"{language} {split} {row} {WORD_OF[label][row % 2]}", said))
+    return rows
+
+
+def write_afrisenti(folder, languages=("sw", "yo", "pt"), packed=True, **wrong):
+    for language in languages:
+        for split in ("train", "dev", "test"):
+            rows = tweets(language, split, wrong=wrong.get(language, 0) if split == "test" else 0)
+            text = "tweet\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
+            write(folder / f"{language}.{split}.tsv", text, packed)
+
+
+def write_nusax(folder, languages=("en", "id", "jv"), packed=True, **wrong):
+    for language in languages:
+        for split in ("train", "valid", "test"):
+            file = io.StringIO()
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("id", "text", "label"))
+            rows = tweets(language, split, wrong=wrong.get(language, 0) if split == "test" else 0)
+            writer.writerows((row, text, label) for row, (text, label) in enumerate(rows))
+            write(folder / f"{language}.{split}.csv", file.getvalue(), packed)
+
+
+def write_xed(folder, projected=("de", "zh"), n=150, packed=True):
+    for language in ("en", "fi", *projected):
+        kind = "annotated" if language in ("en", "fi") else "projected"
+        lines = []
+        for row in range(n):
+            positive = row % 2
+            word = WORD_OF["positive" if positive else "negative"][row % 4 // 2]
+            lines.append(f"{language} {row} {word}\t{('5, 7' if positive else '1, 2, 6')}\n")
+        write(folder / f"{kind}.{language}.tsv", "".join(lines), packed)

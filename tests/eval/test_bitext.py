@@ -19,6 +19,7 @@ from ems.eval.bitext import (
     unambiguous_ids,
     unify,
 )
+from tests.eval.bucc_corpora import SCANS_BY_HAND
 
 
 def parsed(candidates):
@@ -32,14 +33,7 @@ def gold_pairs(pairs):
 
 @pytest.mark.parametrize(
     ("candidates", "gold", "threshold", "precision", "recall", "f1"),
-    [
-        ("a1:1.3 b2:1.2 c3:1.1 d9:1.05 e5:1.0 f8:0.9", "a1 b2 c3 e5 g7", 0.95, 0.8, 0.8, 0.8),
-        ("a1:1.3 b2:1.1 c9:1.1 d8:1.0", "a1 b2", 1.1, 2 / 3, 1, 0.8),
-        ("a9:1.3 b2:1.1 c3:1.0 d7:0.9", "b2 c3", 0.95, 2 / 3, 1, 0.8),
-        ("a1:1.4 b9:1.3 c8:1.2 d4:1.1 e7:1.0", "a1 d4", 1.35, 1, 0.5, 2 / 3),
-        ("a9:1.3 b8:1.1", "a1 b2", 0, 0, 0, 0),
-        ("e5:1.0 a1:1.3 d9:1.05 b2:1.2 f8:0.9 c3:1.1", "a1 b2 c3 e5 g7", 0.95, 0.8, 0.8, 0.8),
-    ],
+    [*SCANS_BY_HAND, ("e5:1.0 a1:1.3 d9:1.05 b2:1.2 f8:0.9 c3:1.1", "a1 b2 c3 e5 g7", 0.95, 0.8, 0.8, 0.8)],
 )
 def test_scan_worked_by_hand(candidates, gold, threshold, precision, recall, f1):
     found = scan_threshold(parsed(candidates), gold_pairs(gold))

@@ -1,148 +1,21 @@
-"""BUCC: its files, its two thresholds, its duplicates, and what is missing."""
+"""BUCC: its two thresholds, its duplicates, and what is missing."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ems.errors import InputError
 from ems.eval.benchmarks import bucc
 from ems.eval.benchmarks.bucc import evaluate_bucc, extract_test_pairs, find_folder
 from ems.eval.bitext import bucc_candidates, scan_threshold, score_at_threshold
-from ems.eval.bucc_files import read_gold, read_sentences
+from ems.eval.bucc_files import read_sentences
 from ems.eval.intervals import intervals
 from ems.eval.record import outcome_arrays
-
-
-def name(language, number):
-    return f"{language}-{number:09}"
-
-
-def write_split(folder, split, sources, targets, gold, *, language="de"):
-    """Sentences by side, ids from 1, and gold pairs of numbers (None: no gold file)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for side, sentences in ((language, sources), ("en", targets)):
-        lines = [f"{name(side, number)}\t{sentence}\n" for number, sentence in enumerate(sentences, 1)]
-        (folder / f"{language}-en.{split}.{side}").write_text("".join(lines), encoding="utf-8")
-    if gold is not None:
-        lines = [f"{name(language, i)}\t{name('en', j)}\n" for i, j in gold]
-        (folder / f"{language}-en.{split}.gold").write_text("".join(lines), encoding="utf-8")
-
-
-class NoisyEncoder:
-    """A vector for the number at the end of a sentence, plus noise that depends on the sentence; counts its calls."""
-
-    def __init__(self, noise=0.7, dimension=8):
-        self.noise, self.dimension, self.seen = noise, dimension, []
-
-    def encode(self, sentences):
-        self.seen.append(list(sentences))
-        rows = []
-        for sentence in sentences:
-            meaning = np.random.default_rng(int(sentence.split()[-1])).standard_normal(self.dimension)
-            own = np.random.default_rng([*sentence.encode()]).standard_normal(self.dimension)
-            rows.append(meaning + self.noise * own)
-        return np.array(rows)
-
-
-def write_noisy(folder, language="de", sizes=(("training", 40), ("sample", 30)), gold_file=True):
-    """Of n meanings each, the first half stand on both sides, half of the others on one side each."""
-    for split, n in sizes:
-        half, rest = n // 2, 3 * n // 4
-        foreign = [f"{language} {split} {number}" for number in [*range(half), *range(half, rest)]]
-        english = [f"en {split} {number}" for number in [*range(half), *range(rest, n)]]
-        gold = [(i, i) for i in range(1, half + 1)] if gold_file else None
-        write_split(folder, split, foreign, english, gold, language=language)
-
-
-# Reading
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lines_are_cut_at_the_first_tab_and_keep_the_rest(tmp_path, end):
-    lines = ["de-000000007\teins\tzwei\t", "", "de-000000003\t", "de-000000009\t drei\u2028vier "]
-    path = tmp_path / "de-en.sample.de"
-    path.write_bytes(end.join(lines).encode())  # no end of the last line
-    assert read_sentences(path, "de") == (
-        ["de-000000007", "de-000000003", "de-000000009"],
-        ["eins\tzwei\t", "", " drei\u2028vier "],
-    )
-
-
-sentences = st.text(st.characters(blacklist_characters="\n", blacklist_categories=["Cs"]), max_size=20).filter(
-    lambda sentence: not sentence.endswith("\r")
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 10**9 - 1), sentences), min_size=1, max_size=8, unique_by=lambda row: row[0]),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-    st.integers(0, 3),
-)
-def test_what_was_written_is_read(rows, end, last_end, blank_lines):
-    text = "".join(f"{name('ru', number)}\t{sentence}{end}{end * blank_lines}" for number, sentence in rows)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ru-en.test.ru"
-        path.write_bytes((text if last_end else text.removesuffix(end)).encode())
-        assert read_sentences(path, "ru") == ([name("ru", number) for number, _ in rows], [text for _, text in rows])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("de-000000001\ta\nde-000000002 b\n", r"x\.de, line 2: no tab between id and sentence: 'de-000000002 b'"),
-        ("de-000000001\ta\n   \n", "line 2: no tab"),
-        ("de-00000001\ta\n", "line 1: 'de-00000001' is not an id such as de-000000001"),
-        ("en-000000001\ta\n", "line 1: 'en-000000001' is not an id such as de-000000001"),
-        ("de-000000001 \ta\n", "line 1: 'de-000000001 ' is not an id"),
-        ("de-00000000١\ta\n", "line 1: .* is not an id"),
-        ("\n\nde-000000001\ta\nde-000000001\tb\n", "line 4: id de-000000001 was given in line 3 already"),
-        ("\n\n", r"x\.de: no sentences in it"),
-    ],
-)
-def test_a_malformed_sentence_is_named_by_line(tmp_path, text, message):
-    (tmp_path / "x.de").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_sentences(tmp_path / "x.de", "de")
-
-
-def gold_of(tmp_path, text):
-    path = tmp_path / "de-en.sample.gold"
-    path.write_bytes(text.encode())
-    ids = [name("de", 1), name("de", 20)], [name("en", 1), name("en", 2)]
-    return read_gold(path, tmp_path / "de-en.sample.de", ids[0], tmp_path / "de-en.sample.en", ids[1])
-
-
-def test_gold_pairs_are_read_in_order_and_a_repeated_one_counts_once(tmp_path, caplog):
-    text = "de-000000020\ten-000000001\r\n\r\nde-000000001\ten-000000002\r\nde-000000020\ten-000000001"
-    assert gold_of(tmp_path, text) == [("de-000000020", "en-000000001"), ("de-000000001", "en-000000002")]
-    assert "1 of 3 lines repeat a pair and count once" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("de-000000001\ten-000000001\nen-000000002\tde-000000020\n", "line 2: columns are swapped; expected the de id"),
-        ("de-000000017\ten-000000001\n", r"line 1: id de-000000017 does not occur in .*sample\.de; nearest: de-0+20$"),
-        ("de-000000001\ten-000000009\n", r"line 1: id en-000000009 does not occur in .*sample\.en; nearest: en-0+2$"),
-        ("de-000000001 en-000000001\n", "line 1: expected de-000000001, a tab and en-000000001, found 'de-0+1 en-0+1'"),
-        ("de-000000001\ten-000000001\t\n", "line 1: expected"),
-        ("de-000000001\tde-000000020\n", "line 1: expected"),
-        ("\n", r"sample\.gold: no pairs in it"),
-    ],
-)
-def test_a_malformed_gold_pair_is_named_by_line(tmp_path, text, message):
-    with pytest.raises(InputError, match=message):
-        gold_of(tmp_path, text)
-
+from tests.eval.bucc_corpora import SCANS_BY_HAND, name, write_noisy, write_split
+from tests.eval.noisy_encoder import NoisyEncoder
 
 # Scores
 
@@ -165,16 +38,7 @@ def gold_pairs(pairs):
     return [(ord(pair[0]) - 96, int(pair[1:])) for pair in pairs.split()]
 
 
-@pytest.mark.parametrize(
-    ("candidates", "gold", "threshold", "precision", "recall", "f1"),
-    [
-        ("a1:1.3 b2:1.2 c3:1.1 d9:1.05 e5:1.0 f8:0.9", "a1 b2 c3 e5 g7", 0.95, 0.8, 0.8, 0.8),
-        ("a1:1.3 b2:1.1 c9:1.1 d8:1.0", "a1 b2", 1.1, 2 / 3, 1, 0.8),
-        ("a9:1.3 b2:1.1 c3:1.0 d7:0.9", "b2 c3", 0.95, 2 / 3, 1, 0.8),
-        ("a1:1.4 b9:1.3 c8:1.2 d4:1.1 e7:1.0", "a1 d4", 1.35, 1, 0.5, 2 / 3),
-        ("a9:1.3 b8:1.1", "a1 b2", 0, 0, 0, 0),
-    ],
-)
+@pytest.mark.parametrize(("candidates", "gold", "threshold", "precision", "recall", "f1"), SCANS_BY_HAND)
 def test_the_scan_worked_by_hand_stands_in_the_record(
     tmp_path, monkeypatch, candidates, gold, threshold, precision, recall, f1
 ):

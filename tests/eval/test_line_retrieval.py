@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,26 +14,12 @@ from hypothesis import strategies as st
 from ems.errors import InputError
 from ems.eval.benchmarks.line_retrieval import distinct_keys, evaluate_line_retrieval, retrieve
 from ems.eval.intervals import intervals
-from ems.eval.line_files import find_folder, find_sets, looks_swapped, read_packed_lines
+from ems.eval.line_files import find_folder, find_sets, looks_swapped
+from ems.eval.parallel_text import read_lines
 from ems.mining import unit_rows
+from tests.eval.noisy_encoder import NoisyEncoder
 
 PACKERS = {"": lambda data: data, ".gz": gzip.compress, ".xz": lzma.compress}
-
-
-class NoisyEncoder:
-    """A vector for the number at the end of a sentence, plus noise that depends on the sentence; counts its calls."""
-
-    def __init__(self, noise=0.8, dimension=10):
-        self.noise, self.dimension, self.seen = noise, dimension, []
-
-    def encode(self, sentences):
-        self.seen.append(list(sentences))
-        rows = []
-        for sentence in sentences:
-            meaning = np.random.default_rng(int(sentence.split()[-1])).standard_normal(self.dimension)
-            own = np.random.default_rng([*sentence.strip().encode()]).standard_normal(self.dimension)
-            rows.append(meaning + self.noise * own)
-        return np.array(rows)
 
 
 def write_set(folder, name="news.de-en", n=30, distractors=20, packing=""):
@@ -59,47 +43,6 @@ def write_lines(folder, **lines):
 # Reading
 
 
-line_texts = st.text(st.characters(blacklist_characters="\n", blacklist_categories=["Cs"]), max_size=15).filter(
-    lambda line: not line.endswith("\r") and not line.startswith("\ufeff")
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(line_texts, min_size=1, max_size=8),
-    st.sampled_from(["\n", "\r\n"]),
-    st.sampled_from(["", ".gz"]),
-    st.booleans(),
-)
-def test_what_was_written_is_read(lines, end, packing, mark):
-    text = ("\ufeff" if mark else "") + "".join(line + end for line in lines)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"x{packing}"
-        path.write_bytes(PACKERS[packing](text.encode()))
-        assert read_packed_lines(path) == lines
-
-
-def test_a_missing_last_line_end_is_no_matter(tmp_path):
-    (tmp_path / "x").write_bytes(b"a\n\nb")
-    assert read_packed_lines(tmp_path / "x") == ["a", "", "b"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("x", b"a\nb\n\xff\n", "x, line 3: not UTF-8"),
-        ("x", b"", "x: no sentences in it"),
-        ("x", b"a\n" + b"b" * (1 << 21), "x, line 2: longer than 1048576 bytes"),
-        ("x.gz", gzip.compress(b"a\n" * 1000)[:-9], "x.gz: corrupt or cut off"),
-        ("x.xz", b"a\n", "x.xz: corrupt or cut off"),
-    ],
-)
-def test_an_unusable_file_is_named(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        read_packed_lines(tmp_path / name)
-
-
 @pytest.mark.parametrize("packing", sorted(PACKERS))
 def test_sets_are_found_plain_or_packed(tmp_path, packing):
     write_set(tmp_path / "retrieval", packing=packing)
@@ -108,7 +51,7 @@ def test_sets_are_found_plain_or_packed(tmp_path, packing):
     assert find_folder(tmp_path) == tmp_path / "retrieval"
     first, second = find_sets(tmp_path / "retrieval")
     assert (first.name, first.languages) == ("my.own-text.zho_Hans-eng", ("zh", "en"))
-    assert read_packed_lines(second.files[0, True]) == [f"de {number}" for number in range(30, 50)]
+    assert read_lines(second.files[0, True]) == [f"de {number}" for number in range(30, 50)]
     assert (second.name, sorted(second.files)) == ("news.de-en", [(0, False), (0, True), (1, False), (1, True)])
 
 

@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ems.errors import InputError
-from ems.eval.benchmarks.mldoc import (
-    FILE_NAMES,
-    clean_text,
-    embed_documents,
-    evaluate_mldoc,
-    find_folder,
-    read_documents,
-    split_document,
-)
+from ems.eval.benchmarks.documents import clean_text, embed_documents, read_documents, split_document
+from ems.eval.benchmarks.mldoc import FILE_NAMES, evaluate_mldoc, find_folder
 from ems.eval.encoders import embed
 from ems.eval.intervals import intervals
 from ems.eval.parallel_text import NoLanguageLeft

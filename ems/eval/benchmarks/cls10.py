@@ -35,7 +35,9 @@ from ems.eval.transfer import (
     SEEDS,
     Labelled,
     Predictions,
+    columns_of,
     mean_over_tests,
+    predict_tests,
     score_predictions,
     train_logistic_regression,
     train_mlps,
@@ -80,11 +82,9 @@ def hold_out(reviews: Examples) -> tuple[Examples, Examples]:
     """Return reviews to train on and, held out to choose by, the fifth with the lowest keyed digests of their text."""
     by_digest = sorted(range(len(reviews.texts)), key=lambda row: keyed_fraction(reviews.texts[row], HELD_OUT_KEY))
     held_out = set(by_digest[: round(HELD_OUT_SHARE * len(by_digest))])
-    train, dev = Examples([], []), Examples([], [])
+    train, dev = Examples(), Examples()
     for row, (text, label) in enumerate(zip(reviews.texts, reviews.labels, strict=True)):
-        part = dev if row in held_out else train
-        part.texts.append(text)
-        part.labels.append(label)
+        (dev if row in held_out else train).add(text, label)
     return train, dev
 
 
@@ -139,11 +139,7 @@ def _predict(
         [(sets.train, sets.dev) for sets in categories.values()], num_classes=2, seeds=seeds, epochs=epochs
     )
     return {
-        category: Predictions(
-            {name: perceptrons.predict(vectors) for name, vectors in sets.vectors().items()},
-            perceptrons.selected,
-            perceptrons.dev_accuracy,
-        )
+        category: predict_tests(perceptrons, sets.vectors())
         for (category, sets), perceptrons in zip(categories.items(), trained, strict=True)
     }
 
@@ -170,8 +166,6 @@ def _record(
     scores = {name: scores[name] for name in sorted(scores, key=lambda name: languages.index(name.split()[0]))}
     for name, row in scores.items():
         logger.info("cls10-%s %s: %.4f", classifier, name, row["accuracy"])
-    several = any("accuracy_sd" in row for row in scores.values())
-    columns = ("macro_f1", *(["accuracy_sd"] if several else []), "accuracy")
     language_set = "cls10" if set(languages) == set(MEMBERS) else "chosen"
     sizes = {language_set: len(CATEGORIES) * len(languages)} | dict.fromkeys(languages, len(CATEGORIES))
     members = {language_set: list(scores)} | {
@@ -186,7 +180,7 @@ def _record(
         direction="en->x",
         language_set=language_set,
         n=sum(int(row["n"]) for row in scores.values()),
-        columns=columns,
+        columns=columns_of(scores),
         scores=scores,
         means={
             name: mean_over_tests(found, gold, everywhere, scores, sizes[name])

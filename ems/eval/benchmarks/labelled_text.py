@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import csv
-import difflib
-import gzip
 import unicodedata
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.eval.encoders import SupportsEncode, embed
+from ems.eval.parallel_text import read_text
 from ems.eval.transfer import Labelled
+from ems.mining import Index
 
 POLARITIES = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled texts of one split.
+    """Labelled texts of one split, in file order.
 
     Attributes:
-        texts: N texts, none of them blank.
+        texts: N texts.
         labels: N classes, counted from 0.
+        ids: N names of the rows where the set has such, the same in all languages; else none.
     """
 
-    texts: list[str]
-    labels: list[int]
+    texts: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
-        """Return what a digest of the data covers: label and text of every row."""
-        return [f"{label}\t{text}" for label, text in zip(self.labels, self.texts, strict=True)]
+    def add(self, text: str, label: int) -> None:
+        """Add a row that has no id."""
+        self.texts.append(text)
+        self.labels.append(label)
 
-    def embedded(self, encoder: SupportsEncode, what: str) -> Labelled:
-        """Return embeddings float32 (N, D) and labels int64 (N,); errors name `what`."""
-        return Labelled(embed(encoder, self.texts, what), np.array(self.labels, dtype=np.int64))
+    def lines(self, classes: Sequence[str] | None = None) -> list[str]:
+        """Return what a digest of the data covers: id, if there are ids, class and text of every row.
+
+        Args:
+            classes: names of the classes; None: they go by their numbers.
+        """
+        names = [str(label) if classes is None else classes[label] for label in self.labels]
+        columns = (self.ids, names, self.texts) if self.ids else (names, self.texts)
+        return ["\t".join(row) for row in zip(*columns, strict=True)]
+
+    def gold(self) -> Index:
+        """Return the labels as int64 (N,)."""
+        return np.array(self.labels, dtype=np.int64)
+
+    def embedded(self, encoder: SupportsEncode, what: str, dimension: int | None = None) -> Labelled:
+        """Return the embeddings with the labels; arguments as for `ems.eval.encoders.embed`."""
+        return Labelled(embed(encoder, self.texts, what, dimension), self.gold())
 
 
 def find_file(folder: Path, names: Iterable[str]) -> Path | None:
@@ -53,26 +69,32 @@ def find_file(folder: Path, names: Iterable[str]) -> Path | None:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of a table, and the line of the file that it begins on, counted from 1."""
+    """One row of a table.
 
+    Attributes:
+        path: the file.
+        line: on which the row begins, counted from 1.
+        cells: what stands between the delimiters.
+    """
+
+    path: Path
     line: int
     cells: list[str]
 
+    @property
+    def where(self) -> str:
+        """File and line, as errors name them."""
+        return f"{self.path}, line {self.line}"
 
-def _read_text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: damaged gzip file ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: not UTF-8") from error
+    def check_width(self, columns: Sequence[str]) -> None:
+        """Make sure that there is a cell for each of these columns.
+
+        Raises:
+            InputError: there are more or fewer.
+        """
+        if len(self.cells) != len(columns):
+            found, names = f"{len(self.cells)} columns instead of {len(columns)}", ", ".join(columns)
+            raise InputError(f"{self.where}: {found} ({names[:80]})")
 
 
 def read_table(path: Path, delimiter: str) -> list[TableRow]:
@@ -85,20 +107,16 @@ def read_table(path: Path, delimiter: str) -> list[TableRow]:
     Raises:
         InputError: no such file, damaged gzip, not UTF-8, quotation marks that do not match, or no row at all.
     """
-    lines = _read_text(path).split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    reader = csv.reader((line.removesuffix("\r") + "\n" for line in lines), delimiter=delimiter, strict=True)
+    lines = read_text(path, "rows").removesuffix("\n").split("\n")
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
     rows: list[TableRow] = []
     first_line = 1
     try:
         for cells in reader:
-            rows.append(TableRow(first_line, cells))
+            rows.append(TableRow(path, first_line, cells))
             first_line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}, line {first_line}: not a row of a table ({error})") from error
-    if not rows:
-        raise InputError(f"{path}: no rows in it")
     return rows
 
 
@@ -122,24 +140,21 @@ def read_polarities(path: Path, delimiter: str, text_column: str) -> Examples:
     header, *rows = read_table(path, delimiter)
     for column in (text_column, "label"):
         if column not in header.cells:
-            raise InputError(f"{path}, line 1: no column '{column}' in the header '{' '.join(header.cells)[:80]}'")
+            raise InputError(f"{header.where}: no column '{column}' in the header '{' '.join(header.cells)[:80]}'")
     text_place, label_place = header.cells.index(text_column), header.cells.index("label")
-    examples = Examples([], [])
+    examples = Examples()
     for row in rows:
-        where = f"{path}, line {row.line}"
-        if len(row.cells) != len(header.cells):
-            raise InputError(f"{where}: {len(row.cells)} columns instead of {len(header.cells)}")
+        row.check_width(header.cells)
         text, label = row.cells[text_place], row.cells[label_place].strip()
         if not text.strip():
-            raise InputError(f"{where}: the text is blank")
+            raise InputError(f"{row.where}: the text is blank")
         # A text never holds a tab, so one in it means that a quotation mark is not closed and has swallowed rows.
         if delimiter == "\t" and "\t" in text:
-            raise InputError(f"{where}: the quotation mark that opens the text is not closed on its line")
+            raise InputError(f"{row.where}: the quotation mark that opens the text is not closed on its line")
         if label not in POLARITIES:
-            near = difflib.get_close_matches(label.lower(), POLARITIES, n=1, cutoff=0.0)[0]
-            raise InputError(f"{where}: unknown label '{label[:40]}'; did you mean '{near}'?")
-        examples.texts.append(text)
-        examples.labels.append(POLARITIES.index(label))
+            near = nearest(label.lower(), POLARITIES)
+            raise InputError(f"{row.where}: unknown label '{label[:40]}'; did you mean '{near}'?")
+        examples.add(text, POLARITIES.index(label))
     if not examples.texts:
         raise InputError(f"{path}: no rows below the header")
     return examples

@@ -6,35 +6,34 @@ Source: Schwenk and Li, "A Corpus for Multilingual Document Classification in Ei
 needs a licence for RCV1 and RCV2; the corpus's own program then writes the files.
 
 Files: `<language>.<part>`, such as `german.test`, part being train.1000 (or 2000, 5000, 10000), dev or test, in
-`mldoc/`, `MLDoc/` or the folder itself. A row is a label, a tab, and the text, as such or as Python's b'...'. Both
-spellings of the labels are read, C and CCAT and so on. Text is cleaned as LASER's program does: " Co ." becomes
-" Co.", " Inc . " becomes " Inc. ", and "(c) Reuters Limited 199x." is left out.
+`mldoc/`, `MLDoc/` or the folder itself; `ems.eval.benchmarks.documents` reads them.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.errors import InputError
-from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import check_any_left, digest_lines, read_lines
+from ems.errors import InputError, nearest
+from ems.eval.benchmarks.documents import DOCUMENTS, LABELS, embed_documents, read_documents
+from ems.eval.benchmarks.labelled_text import Examples
+from ems.eval.encoders import SupportsEncode
+from ems.eval.parallel_text import check_any_left, digest_lines
 from ems.eval.record import Record, make_record
 from ems.eval.transfer import (
     EPOCHS,
     SEEDS,
     Labelled,
     Predictions,
+    columns_of,
     mean_over_tests,
+    perceptron_words,
+    predict_tests,
     score_predictions,
     train_logistic_regression,
     train_mlps,
@@ -54,12 +53,7 @@ FILE_NAMES: Mapping[str, str] = {
     "ru": "russian",
     "zh": "chinese",
 }
-LABELS = ("C", "E", "G", "M")  # corporate, economics, government, markets
 TRAIN_SIZES = (1000, 2000, 5000, 10000)
-DOCUMENTS: Mapping[str, str] = {
-    "truncate": "each document embedded whole, up to the encoder's limit",
-    "sentences": "each document cut after every free-standing full stop, plain mean of its pieces' embeddings",
-}
 
 
 def find_folder(data_folder: Path) -> Path | None:
@@ -68,98 +62,6 @@ def find_folder(data_folder: Path) -> Path | None:
         if any((folder / f"{name}.test").is_file() for name in FILE_NAMES.values()):
             return folder
     return None
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Hold one file.
-
-    Attributes:
-        labels: N places in `LABELS`.
-        texts: N documents, cleaned.
-    """
-
-    labels: list[int]
-    texts: list[str]
-
-    def digest_lines(self) -> list[str]:
-        """Return what names the content: label and text of every row."""
-        return [f"{LABELS[label]}\t{text}" for label, text in zip(self.labels, self.texts, strict=True)]
-
-
-def clean_text(text: str) -> str:
-    """Return the text after LASER's clean-up; see the top of this module."""
-    text = text.replace(" Co .", " Co.").replace(" Inc . ", " Inc. ")
-    return re.sub(r"\([cC]\) Reuters Limited 199[0-9]\.", "", text)
-
-
-def _decode_literal(where: str, text: str) -> str:
-    try:
-        return bytes.decode(ast.literal_eval(text.strip()))
-    except (ValueError, SyntaxError, TypeError) as error:  # a UnicodeDecodeError is a ValueError
-        raise InputError(f"{where}: the text is not a bytes literal of UTF-8: {text[:40]}") from error
-
-
-def read_documents(path: Path) -> Documents:
-    """Read one file; every row is kept, even one whose text is empty.
-
-    Raises:
-        InputError: no such file, not UTF-8, a row without a tab, an unknown label, a broken bytes literal, or bytes
-            literals in some rows only.
-    """
-    documents = Documents([], [])
-    has_literals = False
-    for line, row in enumerate(read_lines(path), 1):
-        where = f"{path}, line {line}"
-        label, tab, text = row.partition("\t")
-        if not tab:
-            raise InputError(f"{where}: no tab between label and text: '{row[:40]}'")
-        if (short := label.strip().removesuffix("CAT")) not in LABELS:
-            known = [*LABELS, *(f"{name}CAT" for name in LABELS)]
-            near = difflib.get_close_matches(label, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"{where}: unknown label '{label[:40]}'; nearest: '{near}'")
-        is_literal = re.match(r"""b(['"]).*\1\s*$""", text) is not None
-        if line == 1:
-            has_literals = is_literal
-        if is_literal != has_literals:
-            differs = "is a bytes literal, that of line 1 is not" if is_literal else "is no bytes literal as in line 1"
-            raise InputError(f"{where}: the text {differs}: {text[:40]}")
-        documents.labels.append(LABELS.index(short))
-        documents.texts.append(clean_text(_decode_literal(where, text) if is_literal else text))
-    return documents
-
-
-def split_document(text: str) -> list[str]:
-    """Return a document's pieces: cut after every full stop that stands alone between white space, but the last word.
-
-    Words of a piece are joined by single spaces. There is at least one piece. Source: LASER's SplitLines, which sees
-    tokenised text; in text that is not, most full stops touch a word, and few cuts are made.
-    """
-    words = text.split()
-    ends = [place + 1 for place, word in enumerate(words[:-1]) if word == "."]
-    return [" ".join(words[start:end]) for start, end in zip([0, *ends], [*ends, len(words)], strict=True)]
-
-
-def embed_documents(
-    encoder: SupportsEncode, texts: Sequence[str], document: str, what: str = "", dimension: int | None = None
-) -> NDArray[np.float32]:
-    """Return the embeddings of N documents, float32 (N, D).
-
-    Args:
-        encoder: has `encode(list of N str) -> (N, D) array`.
-        texts: documents.
-        document: one of `DOCUMENTS`.
-        what: what they are, to name in an error.
-        dimension: what D must be; None: anything.
-    """
-    if document == "truncate":
-        return embed(encoder, texts, what, dimension)
-    pieces = [split_document(text) for text in texts]
-    vectors = embed(encoder, [piece for of_text in pieces for piece in of_text], what, dimension)
-    counts = np.array([len(of_text) for of_text in pieces])
-    sums = np.add.reduceat(vectors, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
-    means: NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
-    return means
 
 
 def _choose_languages(
@@ -174,12 +76,12 @@ def _choose_languages(
 
 def _read_parts(
     folder: Path, codes: Sequence[str], train_part: str, strict: bool
-) -> tuple[dict[str, dict[str, Documents]], list[dict[str, str]]]:
+) -> tuple[dict[str, dict[str, Examples]], list[dict[str, str]]]:
     """Return the parts of every language that can be tested or trained on, and what is skipped.
 
     A language without its test file is left out; one without its training or development file is tested only.
     """
-    parts: dict[str, dict[str, Documents]] = {}
+    parts: dict[str, dict[str, Examples]] = {}
     skipped = []
     for code in codes:
         paths = {part: folder / f"{FILE_NAMES[code]}.{part}" for part in (train_part, "dev", "test")}
@@ -221,11 +123,12 @@ def _record(
     """
     scored = {code: score_predictions(gold_by_test, of_code, len(LABELS)) for code, of_code in by_training.items()}
     predictions, (scores, outcomes) = by_training[ENGLISH], scored[ENGLISH]
-    has_deviation = "accuracy_sd" in scores[ENGLISH]
-    for name, column in (("matrix", "accuracy"), *([("matrix_sd", "accuracy_sd")] if has_deviation else [])):
-        details[name] = {
-            code: {test: row[column] for test, row in of_code.items()} for code, (of_code, _) in scored.items()
-        }
+    columns = columns_of(scores)
+    for name, column in (("matrix", "accuracy"), ("matrix_sd", "accuracy_sd")):
+        if column in columns:
+            details[name] = {
+                code: {test: row[column] for test, row in of_code.items()} for code, (of_code, _) in scored.items()
+            }
     others = [code for code in scores if code != ENGLISH]
     members = {details["language_set"]: others}
     means = {details["language_set"]: mean_over_tests(others, gold_by_test, predictions, scores, asked - 1)}
@@ -237,7 +140,7 @@ def _record(
         f"topics, {classifier} on frozen embeddings, {protocol}",
         split="test",
         direction=ENGLISH,
-        columns=("macro_f1", *(["accuracy_sd"] if has_deviation else []), "accuracy"),
+        columns=columns,
         scores=scores,
         means=means,
         members=members,
@@ -293,7 +196,7 @@ def evaluate_mldoc(
     if train_size not in TRAIN_SIZES:
         raise InputError(f"MLDoc has no train.{train_size}; there are {', '.join(map(str, TRAIN_SIZES))}")
     if document not in DOCUMENTS:
-        near = difflib.get_close_matches(document, DOCUMENTS, n=1, cutoff=0.0)[0]
+        near = nearest(document, DOCUMENTS)
         raise InputError(f"unknown treatment of documents '{document}'; did you mean '{near}'?")
     folder = find_folder(Path(data_folder))
     if folder is None:
@@ -314,7 +217,7 @@ def evaluate_mldoc(
             what = f"MLDoc, {FILE_NAMES[code]}.{part}"
             vectors = embed_documents(encoder, documents.texts, document, what, dimension)
             dimension = vectors.shape[1]
-            labelled[code][part] = Labelled(vectors, np.array(documents.labels, dtype=np.int64))
+            labelled[code][part] = Labelled(vectors, documents.gold())
         logger.info("mldoc: %s embedded", code)
     tests = {code: of_code["test"].vectors for code, of_code in labelled.items()}
     sets = {code: (of_code[train_part], of_code["dev"]) for code, of_code in labelled.items() if "dev" in of_code}
@@ -325,14 +228,7 @@ def evaluate_mldoc(
     }
     logger.info("mldoc: training %d perceptrons for %d epochs", len(sets) * len(seeds), epochs)
     trained = train_mlps([*sets.values()], num_classes=len(LABELS), seeds=seeds, epochs=epochs, device=device)
-    perceptrons = {
-        code: Predictions(
-            {test: of_code.predict(vectors) for test, vectors in tests.items()},
-            of_code.selected,
-            of_code.dev_accuracy,
-        )
-        for code, of_code in zip(sets, trained, strict=True)
-    }
+    perceptrons = {code: predict_tests(of_code, tests) for code, of_code in zip(sets, trained, strict=True)}
     protocol = (
         f"trained on {train_part} of English, chosen on its dev; {DOCUMENTS[document]}; accuracy and macro-F1, plain "
         "mean over test languages"
@@ -347,7 +243,7 @@ def evaluate_mldoc(
         "language_set": language_set,
         "n": sum(map(len, tests.values())),
         "data_digest": digest_lines(
-            (f"{code}/{part}", documents.digest_lines())
+            (f"{code}/{part}", documents.lines(LABELS))
             for code, of_code in parts.items()
             for part, documents in of_code.items()
         ),
@@ -356,7 +252,7 @@ def evaluate_mldoc(
         "sizes": {code: {part: len(rows.labels) for part, rows in of_code.items()} for code, of_code in parts.items()},
         "empty_documents": {code: count for code, count in empty.items() if count},
     }
-    perceptron = f"perceptron D-10-8-{len(LABELS)} of {epochs} epochs, mean of {len(seeds)} seeds,"
+    perceptron = perceptron_words(len(LABELS), epochs, seeds)
     return [
         _record("mldoc-logreg", "multinomial logistic regression", protocol, regression, **shared),
         _record("mldoc-mlp", perceptron, protocol, perceptrons, **shared, seeds=list(seeds)),

@@ -19,25 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ems.errors import InputError
-from ems.eval.benchmarks.labelled_text import (
-    POLARITIES,
-    check_trainable,
-    count_repeats,
-    find_file,
-    read_polarities,
-)
-from ems.eval.benchmarks.sentiment import (
-    choose_languages,
-    missing_language,
-    probe,
-    sentiment_record,
-)
+from ems.eval.benchmarks.labelled_text import POLARITIES, check_trainable, count_repeats, find_file, read_polarities
+from ems.eval.benchmarks.sentiment import ENGLISH, choose_languages, english_record, missing_language
 from ems.eval.encoders import SupportsEncode
 from ems.eval.parallel_text import check_any_left
 from ems.eval.record import Record
 from ems.languages import LANGUAGES, LanguageRegistry
 
-ENGLISH = "en"
 MEMBERS = ("id", "jv")
 
 
@@ -105,18 +93,16 @@ def evaluate_nusax(
             tests[language] = read_polarities(path, ",", "text")
     check_any_left(folder, tests.keys() - {ENGLISH}, skipped)
     return [
-        sentiment_record(
+        english_record(
             "nusax",
             "sentiment of the same short texts in all languages in three classes; trained on the English training "
             "split, and the mean is without English",
-            direction="en->x",
-            languages=[
-                language for language in chosen if language != ENGLISH and (language in MEMBERS or language in tests)
-            ],
+            encoder=encoder,
+            training=training,
+            tests=tests,
+            languages=chosen,
             members=MEMBERS,
-            probed={ENGLISH: probe(encoder, training["train"], training["valid"], tests, len(POLARITIES))},
-            used={f"{ENGLISH}.{split}": part for split, part in training.items()}
-            | {f"{language}.test": part for language, part in tests.items()},
+            num_classes=len(POLARITIES),
             skipped=skipped,
             # Equal labels in equal order: the files are aligned, so that row i is one text in all languages.
             parallel_rows=len({tuple(test.labels) for test in tests.values()}) == 1,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ems.errors import InputError
 from ems.eval.benchmarks.labelled_text import Examples
-from ems.eval.parallel_text import read_lines
+from ems.eval.parallel_text import read_text
 
 RELEASED = "cls-acl10-unprocessed"
 
@@ -71,13 +71,13 @@ def read_reviews(path: Path) -> tuple[Examples, Counter[str]]:
     Raises:
         InputError: no such file, not UTF-8 (naming the line), no items, or none that is usable.
     """
-    content = "\n".join(read_lines(path))
+    content = read_text(path)
     starts = [found.start() for found in re.finditer(r"<item\s*>", content)]
     if not starts:
         if "#label#:" in content:
             raise InputError(f"{path}: word counts of the processed release; the texts are in {RELEASED}")
         raise InputError(f"{path}: no <item> in it")
-    examples = Examples([], [])
+    examples = Examples()
     skipped: Counter[str] = Counter()
     for start, stop in zip(starts, [*starts[1:], len(content)], strict=True):
         item, end, _ = content[start:stop].partition("</item>")
@@ -89,8 +89,7 @@ def read_reviews(path: Path) -> tuple[Examples, Counter[str]]:
         if label is None or not text:
             skipped[reason or "no text"] += 1
             continue
-        examples.texts.append(text)
-        examples.labels.append(label)
+        examples.add(text, label)
     if not examples.texts:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in skipped.items())
         raise InputError(f"{path}: none of its {len(starts)} items is usable ({reasons})")

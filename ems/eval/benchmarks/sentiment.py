@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ems.errors import InputError
 from ems.eval.benchmarks.labelled_text import Examples
 from ems.eval.encoders import SupportsEncode, embed
@@ -25,6 +23,7 @@ from ems.languages import LanguageRegistry
 
 logger = logging.getLogger(__name__)
 
+ENGLISH = "en"
 COLUMNS = ("macro_f1", "accuracy")
 CLASSIFIER = "multinomial logistic regression (the only classifier here) on frozen embeddings, C chosen on dev"
 
@@ -105,7 +104,7 @@ def probe(
         {name: embed(encoder, test.texts, f"{name} test") for name, test in tests.items()},
         num_classes=num_classes,
     )
-    gold = {name: np.array(test.labels, dtype=np.int64) for name, test in tests.items()}
+    gold = {name: test.gold() for name, test in tests.items()}
     scores, outcomes = score_predictions(gold, predictions, num_classes)
     return Probed(
         scores,
@@ -132,7 +131,7 @@ def sentiment_record(
         task: name of the result.
         protocol: what is peculiar to the set, as a sentence without a full stop.
         direction: names the language of training.
-        languages: those that the mean is over, with or without scores.
+        languages: those asked for that the mean is over; others than members count if they have scores.
         members: all languages of the set that the mean could be over.
         probed: by language of training.
         used: every split that was read, by file name, for the digest.
@@ -141,8 +140,9 @@ def sentiment_record(
     """
     scores = {language: row for result in probed.values() for language, row in result.scores.items()}
     outcomes = {language: row for result in probed.values() for language, row in result.outcomes.items()}
-    found = [language for language in languages if language in scores]
-    language_set = f"{task}{len(members)}" if set(languages) == set(members) else "chosen"
+    asked = [language for language in languages if language in members or language in scores]
+    found = [language for language in asked if language in scores]
+    language_set = f"{task}{len(members)}" if set(asked) == set(members) else "chosen"
     for language in found:
         logger.info("%s %s: %.4f", task, language, scores[language]["accuracy"])
     return make_record(
@@ -155,10 +155,55 @@ def sentiment_record(
         data_digest=digest_lines((name, examples.lines()) for name, examples in used.items()),
         columns=COLUMNS,
         scores=scores,
-        means={language_set: mean_over(found, scores, COLUMNS, len(languages))},
+        means={language_set: mean_over(found, scores, COLUMNS, len(asked))},
         members={language_set: found},
         skipped=skipped,
         outcomes=outcomes,
         selected={language: result.selected for language, result in probed.items()},
+        **details,
+    )
+
+
+def english_record(
+    task: str,
+    protocol: str,
+    *,
+    encoder: SupportsEncode,
+    training: Mapping[str, Examples],
+    tests: Mapping[str, Examples],
+    languages: Sequence[str],
+    members: Sequence[str],
+    num_classes: int,
+    skipped: Sequence[Mapping[str, str]],
+    **details: Any,
+) -> Record:
+    """Train on English, test in every language, and return the record, whose mean leaves English out.
+
+    Args:
+        task: name of the result.
+        protocol: what is peculiar to the set, as a sentence without a full stop.
+        encoder: has `encode(list of N str) -> (N, D) array`.
+        training: the English split to train on and the one to choose by, in this order, by name.
+        tests: by language.
+        languages: those asked for, with or without a test.
+        members: all languages of the set but English.
+        num_classes: labels are 0 to num_classes - 1.
+        skipped: as in a record.
+        **details: further entries.
+
+    Raises:
+        ValueError: as `probe`.
+    """
+    train, dev = training.values()
+    return sentiment_record(
+        task,
+        protocol,
+        direction="en->x",
+        languages=[language for language in languages if language != ENGLISH],
+        members=members,
+        probed={ENGLISH: probe(encoder, train, dev, tests, num_classes)},
+        used={f"{ENGLISH}.{split}": part for split, part in training.items()}
+        | {f"{language}.test": part for language, part in tests.items()},
+        skipped=skipped,
         **details,
     )

@@ -12,28 +12,27 @@ column split before these; each also packed (.tsv.gz). `<code>` is that of FLORE
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.errors import InputError
-from ems.eval.benchmarks.labelled_text import find_file, read_table
-from ems.eval.encoders import SupportsEncode, embed
+from ems.errors import InputError, nearest
+from ems.eval.benchmarks.flores import file_codes
+from ems.eval.benchmarks.labelled_text import Examples, find_file, read_table
+from ems.eval.encoders import SupportsEncode
 from ems.eval.parallel_text import check_any_left, digest_lines
 from ems.eval.record import Record, make_record
 from ems.eval.transfer import (
     EPOCHS,
     SEEDS,
-    Labelled,
     Predictions,
+    columns_of,
     mean_over_tests,
+    perceptron_words,
     score_predictions,
     train_logistic_regression,
     train_mlp,
@@ -58,33 +57,7 @@ def find_folder(data_folder: Path) -> Path | None:
     return None
 
 
-@dataclass(frozen=True)
-class Split:
-    """Hold the sentences of one language and split, in file order.
-
-    Attributes:
-        ids: index_id of N sentences; the same in all languages.
-        labels: N places in `CATEGORIES`.
-        texts: N sentences, none of them blank.
-    """
-
-    ids: list[str] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-
-    def digest_lines(self) -> list[str]:
-        """Return what names the content: id, category and text of every row."""
-        return [
-            f"{name}\t{CATEGORIES[label]}\t{text}"
-            for name, label, text in zip(self.ids, self.labels, self.texts, strict=True)
-        ]
-
-    def embedded(self, encoder: SupportsEncode, what: str, dimension: int | None = None) -> Labelled:
-        """Return the embeddings with the labels; arguments as for `ems.eval.encoders.embed`."""
-        return Labelled(embed(encoder, self.texts, what, dimension), np.array(self.labels, dtype=np.int64))
-
-
-def _read_file(path: Path, splits: dict[str, Split], split: str | None) -> None:
+def _read_file(path: Path, splits: dict[str, Examples], split: str | None) -> None:
     """Add the rows of a file to `splits`; `split` is that of all rows, or None where a column names it.
 
     Raises:
@@ -94,34 +67,31 @@ def _read_file(path: Path, splits: dict[str, Split], split: str | None) -> None:
     columns = COLUMNS if split is not None else ("split", *COLUMNS)
     if tuple(header.cells) != columns:
         raise InputError(
-            f"{path}, line 1: the columns must be {', '.join(columns)}, not {', '.join(header.cells)[:80]}"
+            f"{header.where}: the columns must be {', '.join(columns)}, not {', '.join(header.cells)[:80]}"
         )
     seen = {name for part in splits.values() for name in part.ids}
     for row in rows:
-        where = f"{path}, line {row.line}"
-        if len(row.cells) != len(columns):
-            raise InputError(f"{where}: {len(row.cells)} columns instead of {len(columns)}")
+        row.check_width(columns)
         name, category, text = row.cells[-3:]
         if (row_split := split or row.cells[0]) not in SPLITS:
-            near = difflib.get_close_matches(row_split, SPLITS, n=1, cutoff=0.0)[0]
-            raise InputError(f"{where}: unknown split '{row_split[:40]}'; nearest: '{near}'")
+            raise InputError(f"{row.where}: unknown split '{row_split[:40]}'; nearest: '{nearest(row_split, SPLITS)}'")
         if category not in CATEGORIES:
-            near = difflib.get_close_matches(category, CATEGORIES, n=1, cutoff=0.0)[0]
-            raise InputError(f"{where}: unknown category '{category[:40]}'; nearest: '{near}'")
+            raise InputError(
+                f"{row.where}: unknown category '{category[:40]}'; nearest: '{nearest(category, CATEGORIES)}'"
+            )
         if not name.strip() or name in seen:
-            raise InputError(f"{where}: index_id '{name[:40]}' " + ("occurs twice" if name.strip() else "is blank"))
+            raise InputError(f"{row.where}: index_id '{name[:40]}' " + ("occurs twice" if name.strip() else "is blank"))
         if not text.strip():
-            raise InputError(f"{where}: the text is blank")
+            raise InputError(f"{row.where}: the text is blank")
         # A sentence never holds a tab or a line end: in one they mean a quotation mark that has swallowed rows.
         if "\t" in text or "\n" in text:
-            raise InputError(f"{where}: a tab or line end within the text; a quotation mark is not closed")
+            raise InputError(f"{row.where}: a tab or line end within the text; a quotation mark is not closed")
         seen.add(name)
         splits[row_split].ids.append(name)
-        splits[row_split].labels.append(CATEGORIES.index(category))
-        splits[row_split].texts.append(text)
+        splits[row_split].add(text, CATEGORIES.index(category))
 
 
-def read_language(folder: Path, code: str, needed: Sequence[str] = SPLITS) -> dict[str, Split] | None:
+def read_language(folder: Path, code: str, needed: Sequence[str] = SPLITS) -> dict[str, Examples] | None:
     """Read one language; None where it has neither a file nor a folder.
 
     Args:
@@ -130,13 +100,13 @@ def read_language(folder: Path, code: str, needed: Sequence[str] = SPLITS) -> di
         needed: the splits to return.
 
     Returns:
-        The splits by name.
+        The splits by name, with each row's index_id, and places in `CATEGORIES`.
 
     Raises:
         InputError: a file is missing or unusable: other columns, an unknown split or category, an index_id that
             occurs twice, a blank text; or one of the needed splits has no row.
     """
-    splits = {split: Split() for split in SPLITS}
+    splits = {split: Examples() for split in SPLITS}
     path = find_file(folder, [f"{code}.tsv"])
     if path is not None:
         _read_file(path, splits, None)
@@ -155,7 +125,7 @@ def read_language(folder: Path, code: str, needed: Sequence[str] = SPLITS) -> di
     return {split: splits[split] for split in needed}
 
 
-def _in_order_of(english: Split, split: Split, where: str) -> Split:
+def _in_order_of(english: Examples, split: Examples, where: str) -> Examples:
     """Return `split` with its rows in the order of the English ones.
 
     Raises:
@@ -165,7 +135,7 @@ def _in_order_of(english: Split, split: Split, where: str) -> Split:
     if unmatched := set(places) ^ set(english.ids):
         raise InputError(f"{where}: index_id {min(unmatched)} is only in this test set or only in the English one")
     order = [places[name] for name in english.ids]
-    aligned = Split(english.ids, [split.labels[row] for row in order], [split.texts[row] for row in order])
+    aligned = Examples([split.texts[row] for row in order], [split.labels[row] for row in order], english.ids)
     for name, label, english_label in zip(aligned.ids, aligned.labels, english.labels, strict=True):
         if label != english_label:
             raise InputError(
@@ -173,19 +143,6 @@ def _in_order_of(english: Split, split: Split, where: str) -> Split:
                 "English"
             )
     return aligned
-
-
-def _file_codes(languages: Sequence[str] | None, registry: LanguageRegistry) -> tuple[str, dict[str, str]]:
-    """Return the name of the language set, and file codes by language, English first."""
-    every = {code: registry[code].flores for code in (ENGLISH, *(code for code in registry if code != ENGLISH))}
-    codes = {ENGLISH: every[ENGLISH]}
-    for language in every if languages is None else languages:
-        if language not in registry and re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", language):
-            codes[language] = language  # one of the 205 that the registry does not know
-        else:
-            code = registry.resolve(language)
-            codes[code] = every[code]
-    return (f"ems{len(every)}" if set(codes) == set(every) else "chosen"), codes
 
 
 def _record(
@@ -201,12 +158,11 @@ def _record(
         name: mean_over_tests(tests, gold_by_test, predictions, scores, of - (tests is others))
         for name, tests in members.items()
     }
-    has_deviation = "accuracy_sd" in scores[ENGLISH]
     return make_record(
         task,
         f"topics, {classifier} on frozen embeddings, trained on English train, chosen on English dev; accuracy and "
         "macro-F1 on test, plain mean over languages",
-        columns=("macro_f1", *(["accuracy_sd"] if has_deviation else []), "accuracy"),
+        columns=columns_of(scores),
         scores=scores,
         means=means,
         members=members,
@@ -258,7 +214,8 @@ def evaluate_sib200(
             f"{data_folder}: no SIB-200 files here, in sib200/ or in sib-200/data/annotated/ (deu_Latn.tsv.gz, or "
             "deu_Latn/test.tsv)"
         )
-    language_set, codes = _file_codes(languages, registry)
+    language_set, others = file_codes(languages, registry)
+    codes = {ENGLISH: registry[ENGLISH].flores, **others}
     english = read_language(folder, codes[ENGLISH])
     if english is None:
         raise InputError(f"{folder}: {codes[ENGLISH]}.tsv, or a folder of that name, is missing; English is needed")
@@ -293,19 +250,19 @@ def evaluate_sib200(
         "language_set": language_set,
         "n": len(english["test"].ids),
         "data_digest": digest_lines(
-            (f"{language}/{split}", part.digest_lines())
+            (f"{language}/{split}", part.lines(CATEGORIES))
             for language, test in tests.items()
             for split, part in (english.items() if language == ENGLISH else [("test", test)])
         ),
         "skipped": skipped,
         "training": {split: len(english[split].ids) for split in ("train", "dev")},
     }
-    gold = np.array(english["test"].labels, dtype=np.int64)
+    gold = english["test"].gold()
     num_classes = len(CATEGORIES)
     logger.info("sib200: training on %d English sentences", len(train.labels))
     regression = train_logistic_regression(train, dev, vectors, num_classes=num_classes)
     perceptrons = train_mlp(train, dev, vectors, num_classes=num_classes, seeds=seeds, epochs=epochs, device=device)
-    perceptron = f"perceptron D-10-8-{num_classes} of {epochs} epochs, mean of {len(seeds)} seeds,"
+    perceptron = perceptron_words(num_classes, epochs, seeds)
     return [
         _record("sib200-logreg", "multinomial logistic regression", regression, gold, len(codes), shared),
         _record("sib200-mlp", perceptron, perceptrons, gold, len(codes), {**shared, "seeds": list(seeds)}),

@@ -9,7 +9,6 @@ Files: `tatoeba.<xxx>-eng.<xxx>` and `tatoeba.<xxx>-eng.eng`, in the folder itse
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.eval.encoders import SupportsEncode, embed
 from ems.eval.line_files import looks_swapped
 from ems.eval.parallel_text import check_any_left, check_same_length, digest_lines, read_lines
@@ -67,7 +66,7 @@ def _file_codes(languages: str | Sequence[str] | None, registry: LanguageRegistr
         languages = "ems58"
     if isinstance(languages, str):
         if languages not in LANGUAGE_SETS:
-            near = difflib.get_close_matches(languages, LANGUAGE_SETS, n=1, cutoff=0.0)[0]
+            near = nearest(languages, LANGUAGE_SETS)
             raise InputError(f"unknown Tatoeba language set '{languages}'; did you mean '{near}'?")
         return languages, list(LANGUAGE_SETS[languages]), []
     codes: list[str] = []

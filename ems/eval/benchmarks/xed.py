@@ -42,18 +42,12 @@ from ems.eval.benchmarks.labelled_text import (
     normalised,
     read_table,
 )
-from ems.eval.benchmarks.sentiment import (
-    choose_languages,
-    missing_language,
-    probe,
-    sentiment_record,
-)
+from ems.eval.benchmarks.sentiment import ENGLISH, choose_languages, english_record, missing_language
 from ems.eval.encoders import SupportsEncode
 from ems.eval.parallel_text import check_any_left
 from ems.eval.record import Record
 from ems.languages import LANGUAGES, LanguageRegistry
 
-ENGLISH = "en"
 PROJECTED = ("ar", "bg", "cs", "de", "el", "es", "fr", "he", "hu", "it", "nl", "pl", "pt", "ro", "ru", "sv", "tr", "zh")
 MEMBERS = ("fi", *PROJECTED)
 POSITIVE = frozenset("58")
@@ -104,18 +98,16 @@ def read_language(path: Path) -> tuple[Examples, Counter[str]]:
     rows: list[tuple[str, int]] = []
     dropped: Counter[str] = Counter()
     for row in read_table(path, "\t"):
-        where = f"{path}, line {row.line}"
-        if len(row.cells) != 2:
-            raise InputError(f"{where}: {len(row.cells)} columns instead of 2, text and emotions")
+        row.check_width(("text", "emotions"))
         text, cell = row.cells
         emotions = _emotions(cell)
         if emotions is None:
             wrong = next(part for part in cell.split(",") if part.strip() not in EMOTIONS)
-            raise InputError(f"{where}: unknown emotion '{wrong.strip()[:40]}'; there are 1 to 8, and 0 for none")
+            raise InputError(f"{row.where}: unknown emotion '{wrong.strip()[:40]}'; there are 1 to 8, and 0 for none")
         positive, negative = bool(emotions & POSITIVE), bool(emotions & NEGATIVE)
         if "\n" in text or "\t" in text:
             if any(_is_row(line) for line in text.split("\n")):
-                raise InputError(f"{where}: the quotation mark that opens the text is not closed on its line")
+                raise InputError(f"{row.where}: the quotation mark that opens the text is not closed on its line")
             dropped["damaged"] += 1
         elif not text.strip():
             dropped["blank"] += 1
@@ -126,7 +118,7 @@ def read_language(path: Path) -> tuple[Examples, Counter[str]]:
     polarities: dict[str, set[int]] = {}
     for text, label in rows:
         polarities.setdefault(normalised(text), set()).add(label)
-    examples = Examples([], [])
+    examples = Examples()
     seen: set[str] = set()
     for text, label in rows:
         same = normalised(text)
@@ -136,19 +128,17 @@ def read_language(path: Path) -> tuple[Examples, Counter[str]]:
             dropped["repeated"] += 1
         else:
             seen.add(same)
-            examples.texts.append(text)
-            examples.labels.append(label)
+            examples.add(text, label)
     return examples, dropped
 
 
 def split_examples(examples: Examples) -> dict[str, Examples]:
     """Return the lines that belong to "train", "dev" and "test", in file order."""
-    parts = {split: Examples([], []) for split in ("train", "dev", "test")}
+    parts = {split: Examples() for split in ("train", "dev", "test")}
     for text, label in zip(examples.texts, examples.labels, strict=True):
         fraction = keyed_fraction(text, SPLIT_KEY)
         split = "train" if fraction < TRAIN_SHARE else "dev" if fraction < TRAIN_SHARE + DEV_SHARE else "test"
-        parts[split].texts.append(text)
-        parts[split].labels.append(label)
+        parts[split].add(text, label)
     return parts
 
 
@@ -198,25 +188,23 @@ def evaluate_xed(
             raise InputError(f"{path}: no line of its {len(examples.texts)} usable ones falls into the test part")
         tests[language] = parts["test"]
         if language == ENGLISH:
-            training = parts
+            training = {split: parts[split] for split in ("train", "dev")}
             check_trainable(path, parts["train"])
             if not parts["dev"].texts:
                 raise InputError(f"{path}: no line of its {len(examples.texts)} usable ones falls into the dev part")
     check_any_left(folder, tests.keys() - {ENGLISH}, skipped)
     return [
-        sentiment_record(
+        english_record(
             "xed",
             "polarity (emotions 5, 8 against 1, 3, 4, 6; both or neither: dropped) of film subtitles; trained on "
             "English; split 80/10/10 by a digest of the text, but projected lines are translations of annotated ones, "
             "and many test lines may have their original in the training split; the mean is without English",
-            direction="en->x",
-            languages=[
-                language for language in chosen if language != ENGLISH and (language in MEMBERS or language in tests)
-            ],
+            encoder=encoder,
+            training=training,
+            tests=tests,
+            languages=chosen,
             members=MEMBERS,
-            probed={ENGLISH: probe(encoder, training["train"], training["dev"], tests, 2)},
-            used={f"{ENGLISH}.{split}": training[split] for split in ("train", "dev")}
-            | {f"{language}.test": part for language, part in tests.items()},
+            num_classes=2,
             skipped=skipped,
             dropped=dropped,
         )

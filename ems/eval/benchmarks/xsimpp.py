@@ -11,7 +11,6 @@ line, and `<split>_augmented/eng_Latn_errtype.<split>.json`, {altered sentence: 
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 from collections import Counter
@@ -22,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.eval.benchmarks import flores
 from ems.eval.benchmarks.flores import BASES, ENGLISH
 from ems.eval.encoders import SupportsEncode, embed
-from ems.eval.parallel_text import check_any_left, digest_lines, read_lines
+from ems.eval.parallel_text import check_any_left, digest_lines, read_lines, read_text
 from ems.eval.record import Outcome, Record, RetrievalEvidence, make_record, outcome
 from ems.eval.retrieval import check_margin, error_kinds, margin_winners, wrong_rows
 from ems.languages import LANGUAGES, LanguageRegistry
@@ -65,7 +64,7 @@ def read_errtypes(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         InputError: no such file, not JSON, not of that form, or a sentence stands in it twice.
     """
-    text = "\n".join(read_lines(path))
+    text = read_text(path)
     try:
         entries = json.loads(text, object_pairs_hook=_distinct_keys)
     except json.JSONDecodeError as error:
@@ -81,8 +80,8 @@ def read_errtypes(path: Path) -> dict[str, dict[str, str]]:
             )
         for field in FIELDS:
             if field not in entry:
-                near = difflib.get_close_matches(field, entry, n=1, cutoff=0.0)
-                instead = f"; it has '{near[0]}'" if near else ""
+                near = nearest(field, entry)
+                instead = f"; it has '{near}'" if near else ""
                 raise InputError(f"{path}: '{altered[:60]}' has no '{field}'{instead}")
             if not isinstance(entry[field], str):
                 raise InputError(f"{path}: '{field}' of '{altered[:60]}' must be text, not {entry[field]!r:.60}")
