@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Several processes run the tests, one a core: threads of theirs would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -175,7 +175,8 @@ class _Shard:
 
     def _search_part(self, queries: Tensor, num_lists: int, similarity: Tensor, place: Tensor) -> None:
         """Search one list after another, for all queries that look into it, and improve on what is found so far."""
-        lists = _nearest(queries, self._centroids, num_lists)[1].flatten().numpy()
+        # Of 16 bits each, for those numpy sorts five times as fast; there are some 8,000 lists at most.
+        lists = _nearest(queries, self._centroids, num_lists)[1].flatten().numpy().astype(np.uint16)
         order = np.argsort(lists, kind="stable")
         bounds = np.searchsorted(lists[order], np.arange(len(self._centroids) + 1))
         query_of = torch.from_numpy(order // num_lists)
