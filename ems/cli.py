@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ems.arguments import add_config, add_device, memory, positive
+from ems.benchmark.arguments import add_benchmarks
 from ems.errors import InputError, Interrupted
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
@@ -116,18 +118,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
-    if arguments.what == "mine":
-        from ems.benchmark.mining import benchmark_mining
+    from ems.benchmark.command import BENCHMARKS
 
-        benchmark_mining(arguments.sizes, arguments.dimension, arguments.search)
-    elif arguments.what == "transfer":
-        from ems.benchmark.transfer import benchmark_transfer
-
-        benchmark_transfer(arguments.dimensions)
-    else:
-        from ems.benchmark.scoring import benchmark_scoring
-
-        benchmark_scoring(Path(arguments.data), arguments.dimensions, arguments.repeats)
+    BENCHMARKS[arguments.what](arguments)
 
 
 def _import_authors(arguments: argparse.Namespace) -> None:
@@ -143,32 +136,15 @@ def _import_authors(arguments: argparse.Namespace) -> None:
     print(f"model in {folder}")
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML configuration")
-    parser.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="override, such as run.seed=1"
-    )
-
-
 def _add_train(parser: argparse.ArgumentParser) -> Command:
-    _add_config(parser)
+    add_config(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of run.folder")
     return _train
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> Command:
-    _add_config(parser)
+    add_config(parser)
     return _prepare
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_positive.__name__ = "positive whole number"  # argparse names it in its message
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> Command:
@@ -178,25 +154,8 @@ def _add_encode(parser: argparse.ArgumentParser) -> Command:
     )
     parser.add_argument("--output", required=True, metavar="FILE.npy", help="float32 array, one row a line of input")
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="most sentences in one forward pass")
-    parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default: a GPU where there is one")
+    add_device(parser)
     return _encode
-
-
-def _memory(text: str) -> int:
-    """Read a number of bytes such as 500M or 2G."""
-    number = text.upper().removesuffix("B")
-    try:
-        factor = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[number.lstrip("0123456789.")]
-    except KeyError:
-        raise ValueError from None
-    size = float(number.rstrip("KMGT")) * factor
-    if not size < 1e18:
-        raise ValueError
-    return round(size)
-
-
-_memory.__name__ = "size such as 500M or 2G"  # argparse names it in its message
 
 
 def _add_mine(parser: argparse.ArgumentParser) -> Command:
@@ -206,13 +165,13 @@ def _add_mine(parser: argparse.ArgumentParser) -> Command:
     parser.add_argument("--output", required=True, metavar="FILE.tsv", help="score, source, target; best first")
     parser.add_argument("--margin", default="ratio", metavar="NAME", help="ratio (default), distance or absolute")
     parser.add_argument("--strategy", default="max", metavar="NAME", help="max (default), intersect, fwd or bwd")
-    parser.add_argument("--k", type=_positive, default=4, metavar="N", help="neighbours a sentence; default: 4")
+    parser.add_argument("--k", type=positive, default=4, metavar="N", help="neighbours a sentence; default: 4")
     parser.add_argument(
         "--threshold", type=float, metavar="X", help="write pairs that score more; default: 0 for max, else all"
     )
     parser.add_argument(
         "--memory",
-        type=_memory,
+        type=memory,
         default=2_000_000_000,
         metavar="SIZE",
         help="for the search, beside the model; default: 2G",
@@ -228,8 +187,7 @@ def _add_mine(parser: argparse.ArgumentParser) -> Command:
     parser.add_argument(
         "--target-vectors", metavar="FILE.npy", help="one row a line of the target, in place of a model"
     )
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="most sentences in one forward pass")
-    parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default: a GPU where there is one")
+    add_device(parser)
     return _mine
 
 
@@ -256,23 +214,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> Command:
     )
     parser.add_argument("--strict", action="store_true", help="a missing language file is an error, not a line")
     parser.add_argument("--cache", metavar="DIR", help="keep embeddings there, for the next task on the same text")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="most sentences in one forward pass")
-    parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default: a GPU where there is one")
+    add_device(parser)
     return _evaluate
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> Command:
-    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    mine = what.add_parser("mine", help="time and memory of mining random vectors with planted translations")
-    mine.add_argument("--sizes", nargs="+", type=_positive, default=[1_000, 3_000, 10_000, 30_000], metavar="N")
-    mine.add_argument("--dimension", type=_positive, default=256, metavar="D")
-    mine.add_argument("--search", nargs="+", default=["exact"], metavar="NAME", help="exact, approximate")
-    transfer = what.add_parser("transfer", help="time of training the classifiers of MLDoc")
-    transfer.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
-    score = what.add_parser("score", help="time of scoring Tatoeba and FLORES, over that of its matrix products")
-    score.add_argument("--data", required=True, metavar="DIR", help="folder with both test sets (docs/evaluation.md)")
-    score.add_argument("--dimensions", nargs="+", type=_positive, default=[256, 1024], metavar="D")
-    score.add_argument("--repeats", type=_positive, default=3, metavar="N", help="medians of so many; default: 3")
+    add_benchmarks(parser)
     return _benchmark
 
 
@@ -280,7 +227,7 @@ def _add_import_authors(parser: argparse.ArgumentParser) -> Command:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="checkpoint of the original EMS code")
     parser.add_argument("--sentencepiece", required=True, metavar="FILE", help="the .model it was trained with")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="model folder to write")
-    parser.add_argument("--num-heads", type=_positive, metavar="N", help="attention heads; default: width / 64")
+    parser.add_argument("--num-heads", type=positive, metavar="N", help="attention heads; default: width / 64")
     parser.add_argument("--split-punctuation", action="store_true", help="set punctuation off by spaces, as Moses does")
     return _import_authors
 

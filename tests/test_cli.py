@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from ems.cli import _memory, main
+from ems.cli import main
 from tests.tiny import ROOT, tiny_overrides, write_corpus
 
 CONFIG = str(ROOT / "configs" / "quickstart.yaml")
@@ -235,14 +235,6 @@ def test_mine_refuses_what_it_cannot_use_in_one_line(mine_arguments, tmp_path, c
     assert message in error.strip().splitlines()[-1]
     assert "Traceback" not in error
     assert not (tmp_path / "pairs.tsv").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("2G", 2_000_000_000), ("1.5gb", 1_500_000_000), ("300M", 300_000_000), ("7", 7), ("64kb", 64_000)],
-)
-def test_sizes_are_read_with_decimal_units(text, size):
-    assert _memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "G", "2X", "-1G", "2 G", "1.2.3M", "nan"])

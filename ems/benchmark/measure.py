@@ -15,17 +15,31 @@ import numpy as np
 import torch
 
 
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def seconds(action: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
+    """Return the wall time of one call; a GPU's work is waited for."""
+    _wait()
     begun = time.perf_counter()
     action()
+    _wait()
     return time.perf_counter() - begun
 
 
-def matmul_rate(dimension: int, *, rows: int = 2048, repeats: int = 5) -> float:
-    """Return floating-point operations a second of (rows, dimension) x (dimension, rows) in float32, the median."""
-    left, right = torch.randn(rows, dimension), torch.randn(rows, dimension)
-    product = torch.empty(rows, rows)
+def matmul_rate(
+    dimension: int,
+    *,
+    rows: int = 2048,
+    repeats: int = 5,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Return floating-point operations a second of (rows, dimension) x (dimension, rows), the median of the repeats."""
+    left, right = (torch.randn(rows, dimension, device=device, dtype=dtype) for _ in range(2))
+    product = torch.empty(rows, rows, device=device, dtype=dtype)
     taken = [seconds(lambda: torch.mm(left, right.T, out=product)) for _ in range(repeats + 1)][1:]
     return 2 * rows * rows * dimension / statistics.median(taken)
 

@@ -31,7 +31,7 @@ def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, schedu
     return warmup
 
 
-def _decayed_and_not(model: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
+def weight_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
     """AdamW decays matrices of linear layers only; L2 in Adam, as the authors have it, touches every weight."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if config.optimizer == "adam":
@@ -49,7 +49,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     order of `model.parameters()`.
     """
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(_decayed_and_not(model, config), lr=config.learning_rate, amsgrad=config.amsgrad, fused=True)
+    return kind(weight_groups(model, config), lr=config.learning_rate, amsgrad=config.amsgrad, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainingConfig) -> float:

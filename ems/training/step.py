@@ -18,6 +18,7 @@ from ems.config import ObjectiveConfig
 from ems.data.collate import PackedBatch
 from ems.model.dual_encoder import DualEncoder
 from ems.objectives import contrastive_loss, duplicate_mask, total_loss, xtr_loss
+from ems.training.stages import stage
 
 
 class GradientStep:
@@ -73,13 +74,15 @@ class GradientStep:
     def _forward(self, batch: PackedBatch, seed: int, *, heads: bool = True) -> tuple[Tensor | None, Tensor | None]:
         """Run the model: logits (2B, V) and projections (2B, P), each where its loss is wanted."""
         torch.manual_seed(seed)
+        projection = logits = None
         with self._casting(batch):
-            sentence_embedding = self.model.encoder(batch.sentences)
-            projection = logits = None
-            if self.objective.contrastive_weight:
-                projection = self.model.projection(sentence_embedding)
-            if heads and self.objective.reconstruction_weight:
-                logits = self.model.reconstruct(sentence_embedding, batch.other_langs)
+            with stage("encoder"):
+                sentence_embedding = self.model.encoder(batch.sentences)
+            with stage("heads"):
+                if self.objective.contrastive_weight:
+                    projection = self.model.projection(sentence_embedding)
+                if heads and self.objective.reconstruction_weight:
+                    logits = self.model.reconstruct(sentence_embedding, batch.other_langs)
         return logits, projection
 
     def _contrast(self, projections: Tensor, src_digests: Tensor, tgt_digests: Tensor) -> Tensor:
@@ -90,11 +93,14 @@ class GradientStep:
     def _direct(self, batch: PackedBatch, seed: int, num_pairs: int, scale: float | Tensor) -> dict[str, Tensor]:
         logits, projection = self._forward(batch, seed)
         parts = {}
-        if logits is not None:
-            parts["loss_xtr"] = xtr_loss(logits, batch.targets, normalizer=num_pairs)
-        if projection is not None:
-            parts["loss_contrastive"] = self._contrast(projection, batch.src_digests, batch.tgt_digests)
-        (self._total(parts) * scale).backward()
+        with stage("losses"):
+            if logits is not None:
+                parts["loss_xtr"] = xtr_loss(logits, batch.targets, normalizer=num_pairs)
+            if projection is not None:
+                parts["loss_contrastive"] = self._contrast(projection, batch.src_digests, batch.tgt_digests)
+            total = self._total(parts) * scale
+        with stage("backward"):
+            total.backward()
         return {name: value.detach() for name, value in parts.items()}
 
     def _cached(
@@ -105,13 +111,16 @@ class GradientStep:
         for batch, seed, gradient in zip(batches, seeds, gradients, strict=True):
             logits, projection = self._forward(batch, seed)
             assert projection is not None
-            # The scalar product with a constant has exactly that constant as its gradient.
-            surrogate = self.objective.contrastive_weight * (projection * gradient).sum()
-            if logits is not None:
-                loss_xtr = xtr_loss(logits, batch.targets, normalizer=num_pairs)
-                surrogate = surrogate + self.objective.reconstruction_weight * loss_xtr
-                parts.append({"loss_xtr": loss_xtr.detach()})
-            (surrogate * scale).backward()
+            with stage("losses"):
+                # The scalar product with a constant has exactly that constant as its gradient.
+                surrogate = self.objective.contrastive_weight * (projection * gradient).sum()
+                if logits is not None:
+                    loss_xtr = xtr_loss(logits, batch.targets, normalizer=num_pairs)
+                    surrogate = surrogate + self.objective.reconstruction_weight * loss_xtr
+                    parts.append({"loss_xtr": loss_xtr.detach()})
+                surrogate = surrogate * scale
+            with stage("backward"):
+                surrogate.backward()
         return parts
 
     def _projection_gradients(
@@ -126,6 +135,7 @@ class GradientStep:
         joined = torch.cat([side[0] for side in halves] + [side[1] for side in halves])
         src_digests = torch.cat([batch.src_digests for batch in batches])
         tgt_digests = torch.cat([batch.tgt_digests for batch in batches])
-        loss = self._contrast(joined, src_digests, tgt_digests)
-        gradients = torch.autograd.grad(loss, leaves)
+        with stage("losses"):
+            loss = self._contrast(joined, src_digests, tgt_digests)
+            gradients = torch.autograd.grad(loss, leaves)
         return loss.detach(), list(gradients)

@@ -26,21 +26,20 @@ from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
-from ems.training.device import choose_autocast, environment
+from ems.training.device import environment
 from ems.training.diagnosis import non_finite_message
 from ems.training.finish import finish
-from ems.training.optim import make_optimizer, set_learning_rate
 from ems.training.progress import Progress
 from ems.training.run_folder import check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested
-from ems.training.step import GradientStep
 from ems.training.tracking import Tracker, cut_metrics
+from ems.training.update import Update
 from ems.training.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-_INIT_STREAM, _DROPOUT_STREAM = 0x696E6974, 0x64726F70  # keep the uses of the run's seed apart
+_INIT_STREAM = 0x696E6974  # keeps the draw of the initial weights apart from the other uses of the run's seed
 
 
 def build_model(config: Config, vocab_size: int, num_languages: int) -> DualEncoder:
@@ -62,16 +61,11 @@ def build_model(config: Config, vocab_size: int, num_languages: int) -> DualEnco
     )
 
 
-def dropout_seed(seed: int, step: int, rank: int, micro_step: int) -> int:
-    """Fix the dropout of one forward pass, so that no generator state has to be stored."""
-    return int(keyed_hash(seed, _DROPOUT_STREAM, step, rank, micro_step)) >> 1
-
-
 class Trainer:
     """One run: state that resumes, and the steps that change it.
 
-    Everything that resumes is in `model`, `optimizer`, `scaler` and `progress` (which holds the stream's state); the
-    rest follows from the config.
+    Everything that resumes is in `model`, `update` (optimizer, scaler) and `progress` (which holds the stream's state);
+    the rest follows from the config.
 
     Args:
         config: complete configuration.
@@ -84,12 +78,9 @@ class Trainer:
         self.corpus = corpus
         self.folder = folder
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
-        autocast = choose_autocast(config.run.precision, self.device)
         self.model = build_model(config, corpus.tokenizer.vocab_size, len(corpus.languages)).to(self.device)
-        self.optimizer = make_optimizer(self.model, config.training)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast == torch.float16)
+        self.update = Update(self.model, config)
         self.progress = Progress()
-        self.gradient_step = GradientStep(self.model, config.objective, autocast)
         self.holdout: HoldOut = hold_out(
             corpus.shards,
             pairs_per_language_pair=config.validation.pairs_per_language_pair,
@@ -111,7 +102,7 @@ class Trainer:
             logger.warning("no checkpoint in %s yet; starting from the beginning", self.folder)
             cut_metrics(self.folder / "metrics.jsonl", 0)
             return
-        restore(checkpoint, self.model, self.optimizer)
+        restore(checkpoint, self.model, self.update.optimizer)
         try:
             self._restore_state(checkpoint.state, checkpoint.step)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -130,7 +121,7 @@ class Trainer:
         if not self.progress.step == self.stream.step == step <= self.config.training.max_steps:
             raise ValueError(f"steps disagree: {self.progress.step}, {self.stream.step}, {step}")
         if self.progress.scaler:
-            self.scaler.load_state_dict(self.progress.scaler)
+            self.update.scaler.load_state_dict(self.progress.scaler)
         for name, value in environment(self.device).items():
             if (then := state["environment"].get(name)) != value:
                 logger.warning("%s is now %s, was %s: the run goes on, but not to the same bits", name, value, then)
@@ -184,33 +175,22 @@ class Trainer:
         Raises:
             RunError: the loss or the gradient is not finite; weights are as before the step.
         """
-        config, step = self.config, loaded.step
-        self.model.train()
-        rate = set_learning_rate(self.optimizer, step, config.training)
-        batches = [batch.to(self.device) for batch in loaded.batches]
-        seeds = [dropout_seed(config.run.seed, step, 0, i) for i in range(len(batches))]
-        losses = self.gradient_step(batches, seeds, scale=self.scaler.scale(torch.ones((), device=self.device)))
-        self.scaler.unscale_(self.optimizer)
-        limit = config.training.clip_norm if config.training.clip_norm is not None else math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        record = self._finite_record(losses, norm, loaded)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        record = self._finite_record(self.update.gradients(loaded.batches, loaded.step), loaded)
+        rate = self.update.apply(loaded.step)
         self._advance(loaded)
         return {**record, "train/learning_rate": rate}
 
-    def _finite_record(self, losses: dict[str, Tensor], norm: Tensor, loaded: StepBatches) -> dict[str, float]:
+    def _finite_record(self, losses: dict[str, Tensor], loaded: StepBatches) -> dict[str, float]:
         # One copy to the host for all scalars of the step; it is the step's only wait for the device.
-        names = [*losses, "gradient_norm"]
-        values = torch.stack([*losses.values(), norm.to(losses["loss"].dtype)]).tolist()
-        record = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
+        values = torch.stack(list(losses.values())).tolist()
+        record = {f"train/{name}": value for name, value in zip(losses, values, strict=True)}
         # With fp16 an overflowing gradient is part of the method: the scaler leaves that step out and scales down. Only
         # when there is nothing left to scale down is the gradient itself at fault.
-        overflow_allowed = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        scaler = self.update.scaler
+        overflow_allowed = scaler.is_enabled() and scaler.get_scale() >= 1
         checked = values[:-1] if overflow_allowed else values
         if not all(map(math.isfinite, checked)):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.update.discard()
             raise RunError(non_finite_message(record, loaded, self.model, self.corpus))
         return record
 
@@ -221,7 +201,7 @@ class Trainer:
         progress.pairs_seen += self.config.batching.pairs
         progress.tokens_seen += loaded.num_tokens
         progress.truncated += loaded.num_truncated
-        progress.scaler = self.scaler.state_dict()
+        progress.scaler = self.update.scaler.state_dict()
 
     def _report(self, tracker: Tracker, record: dict[str, float], seconds: float, num_tokens: int) -> None:
         self.progress.train_seconds += seconds
@@ -286,7 +266,7 @@ class Trainer:
         keep = self.config.training.keep_checkpoints
         root = self.folder / "checkpoints"
         root.mkdir(exist_ok=True)
-        save_checkpoint(root, self.progress.step, self.model, self.optimizer, state, keep=keep)
+        save_checkpoint(root, self.progress.step, self.model, self.update.optimizer, state, keep=keep)
 
 
 def _announce(trainer: Trainer) -> None:

@@ -1,0 +1,93 @@
+"""What each `ems benchmark` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ems.arguments import positive
+from ems.benchmark.case import Case
+from ems.benchmark.measure import growth_exponent, print_case
+from ems.errors import InputError
+
+
+def _case(arguments: argparse.Namespace, **more: Any) -> Case:
+    return Case(arguments.config, tuple(arguments.set), tuple(arguments.text), rounds=arguments.rounds, **more)
+
+
+def _with(case: Case, key: str, value: str) -> Case:
+    """Return the case with one thing changed: length, languages or a key of the config."""
+    if key not in ("length", "languages"):
+        return replace(case, overrides=(*case.overrides, f"{key}={value}"))
+    try:
+        number = positive(value)
+    except ValueError:
+        raise InputError(f"--grow {key}: {value!r} is not a positive whole number") from None
+    return replace(case, length=number) if key == "length" else replace(case, languages=number)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.training import measure_training
+
+    case = _case(arguments, length=arguments.length, languages=arguments.languages)
+    if arguments.text and (case.length is not None or "length" in (arguments.grow or ())):
+        raise InputError("--length is for random ids; leave --text out")
+    if not arguments.grow:
+        measure_training(case, arguments.baseline)
+        return
+    key, *values = arguments.grow
+    if len(values) < 2:
+        raise InputError(f"--grow {key}: name at least two values")
+    taken = [measure_training(_with(case, key, value), arguments.baseline)[0] for value in values]
+    steps = [
+        growth_exponent(list(map(float, pair)), [a["seconds"], b["seconds"]])
+        for pair, (a, b) in zip(itertools.pairwise(values), itertools.pairwise(taken), strict=True)
+    ]
+    print_case({"case": f"train, growth with {key}", "values": values, "time_exponents": [round(x, 3) for x in steps]})
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.encoding import measure_encoding
+
+    sizes = arguments.sentences
+    taken = [measure_encoding(_case(arguments), size, arguments.baseline)[0]["seconds"] for size in sizes]
+    if len(sizes) > 1:
+        print_case({"case": "encode, growth", "sentences": sizes, "time_exponent": growth_exponent(sizes, taken)})
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.preparation import benchmark_preparation
+
+    benchmark_preparation(arguments.config, arguments.set, arguments.sizes, arguments.text)
+
+
+def _mine(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.mining import benchmark_mining
+
+    benchmark_mining(arguments.sizes, arguments.dimension, arguments.search)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.scoring import benchmark_scoring
+
+    benchmark_scoring(Path(arguments.data), arguments.dimensions, arguments.repeats)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    from ems.benchmark.transfer import benchmark_transfer
+
+    benchmark_transfer(arguments.dimensions)
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "encode": _encode,
+    "prepare": _prepare,
+    "mine": _mine,
+    "score": _score,
+    "transfer": _transfer,
+}

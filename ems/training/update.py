@@ -1,0 +1,84 @@
+"""One optimizer step: gradients of a step's batches, clipped, and the update of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ems.config import Config
+from ems.data.collate import PackedBatch
+from ems.data.keyed import keyed_hash
+from ems.model.dual_encoder import DualEncoder
+from ems.training.device import choose_autocast
+from ems.training.optim import make_optimizer, set_learning_rate
+from ems.training.stages import stage
+from ems.training.step import GradientStep
+
+_DROPOUT_STREAM = 0x64726F70  # keeps the seeds of dropout apart from the other uses of the run's seed
+
+
+def dropout_seed(seed: int, step: int, rank: int, micro_step: int) -> int:
+    """Fix the dropout of one forward pass, so that no generator state has to be stored."""
+    return int(keyed_hash(seed, _DROPOUT_STREAM, step, rank, micro_step)) >> 1
+
+
+class Update:
+    """Change a model by steps of gradient descent.
+
+    A step is two calls, so that the caller can look at what `gradients` returns before the weights change.
+
+    Attributes:
+        optimizer: its state resumes.
+        scaler: of fp16 gradients; its state resumes.
+
+    Args:
+        model: on its device.
+        config: complete configuration.
+    """
+
+    def __init__(self, model: DualEncoder, config: Config) -> None:
+        self.model = model
+        self.config = config
+        self.device = next(model.parameters()).device
+        autocast = choose_autocast(config.run.precision, self.device)
+        self.optimizer = make_optimizer(model, config.training)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast == torch.float16)
+        self.gradient_step = GradientStep(model, config.objective, autocast)
+
+    def gradients(self, batches: Sequence[PackedBatch], step: int) -> dict[str, Tensor]:
+        """Fill the gradients of step `step` and clip them.
+
+        Args:
+            batches: micro-batches of the step, on the CPU.
+            step: steps taken before this one; fixes the dropout.
+
+        Returns:
+            The losses of the step and `gradient_norm`, before clipping: scalars on the device.
+        """
+        config = self.config
+        self.model.train()
+        with stage("data"):
+            batches = [batch.to(self.device) for batch in batches]
+        seeds = [dropout_seed(config.run.seed, step, 0, i) for i in range(len(batches))]
+        losses = self.gradient_step(batches, seeds, scale=self.scaler.scale(torch.ones((), device=self.device)))
+        with stage("optimizer"):
+            self.scaler.unscale_(self.optimizer)
+            limit = config.training.clip_norm if config.training.clip_norm is not None else math.inf
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return {**losses, "gradient_norm": norm.to(losses["loss"].dtype)}
+
+    def apply(self, step: int) -> float:
+        """Change the weights by the gradients and return the learning rate of step `step`."""
+        with stage("optimizer"):
+            rate = set_learning_rate(self.optimizer, step, self.config.training)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.discard()
+        return rate
+
+    def discard(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,31 @@
+"""The benchmark of preparing grows a corpus and times preparing it and starting on it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ems.benchmark.preparation import benchmark_preparation
+from tests.tiny import ROOT
+
+
+@pytest.mark.slow
+def test_sizes_are_prepared_and_started_on_and_growth_is_fitted(capsys):
+    shrunk = [
+        "corpus.workers=0",
+        "tokenizer.vocab_size=200",
+        "batching.pairs=8",
+        "model.num_layers=1",
+        "model.hidden_size=32",
+        "model.num_heads=2",
+    ]
+    small, large = benchmark_preparation(str(ROOT / "configs" / "quickstart.yaml"), shrunk, [400, 1200])
+    assert (small["pairs"], large["pairs"]) == (400, 1200)
+    for case in (small, large):
+        assert case["pairs_per_second"] == pytest.approx(case["pairs"] / case["seconds"])
+        assert 0 < case["tokenizer_fraction"] < 2
+        assert case["seconds_to_first_step"] > 0
+    growth = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert growth["case"] == "prepare, growth"
+    assert growth["pairs"] == "400 to 1200"

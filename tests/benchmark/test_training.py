@@ -1,0 +1,80 @@
+"""The benchmark of training measures all implementations on the same steps and says what it found."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ems.benchmark import training
+from ems.benchmark.case import Case
+from ems.cli import main
+from ems.training.stages import STAGES
+from tests.tiny import ROOT, tiny_overrides, write_corpus
+
+CONFIG = str(ROOT / "configs" / "quickstart.yaml")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(training, "MATRIX", 64)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_each_implementation_gets_a_line_and_ours_the_ratios_and_stages(tmp_path, capsys):
+    write_corpus(tmp_path / "text")
+    text = (str(tmp_path / "text" / "en-de.tsv"),)
+    case = Case(CONFIG, tuple(tiny_overrides(tmp_path, "tokenizer.vocab_size=200")), text, rounds=2)
+    ours, plain, theirs = training.measure_training(case, ["plain", "sentence-transformers"])
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["case"] for line in printed] == ["train ems", "train plain", "train sentence-transformers"]
+    for record in (ours, plain, theirs):
+        assert record["pairs_per_second"] == pytest.approx(16 / record["seconds"], rel=1e-6)
+        assert record["tokens_per_second"] > record["pairs_per_second"]
+        assert 0 < record["matmul_fraction"] < 1
+        assert record["peak_bytes"] > 1e8
+        assert "en-de.tsv; mean" in record["text"]
+    assert ours["ratio_to_plain"] > 0
+    assert ours["ratio_to_sentence_transformers"] > 0
+    assert sum(ours["stages"].values()) == pytest.approx(1, abs=0.01)
+    assert ours["stages"].keys() == {*STAGES, "other"}
+    assert min(ours["stages"][name] for name in ("encoder", "backward", "optimizer")) > 0
+
+
+def test_a_baseline_that_was_written_badly_makes_ratios_void(monkeypatch, tmp_path):
+    case = Case(CONFIG, tuple(tiny_overrides(tmp_path)))
+    config, _ = case.open(1)
+    assert training._void(case, config, 0.0) == {}
+    monkeypatch.setattr(training, "PAPER_WIDTH", 32)
+    assert training._void(case, config, 0.24) == {}
+    assert "below 0.23" in training._void(case, config, 0.22)["void"]
+    assert "below 0.45" in training._void(Case(CONFIG, case.overrides, length=9), config, 0.24)["void"]
+
+
+@pytest.mark.usefixtures("small")
+def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "in_own_process", lambda *_: {"peak_bytes": 1})
+    grown = ["--grow", "length", "4", "8", "16", "--rounds", "1"]
+    assert main(["benchmark", "train", "--config", CONFIG, "--set", *tiny_overrides(tmp_path), *grown]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["case"] == "train, growth with length"
+    assert len(lines[-1]["time_exponents"]) == 2
+    assert ["4.0 and 4.0" in line["text"] for line in lines[:-1]] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grow", "batching.pair", "8", "16"], "unknown key 'pair' in batching; did you mean 'pairs'?"),
+        (["--grow", "length", "8"], "name at least two values"),
+        (["--grow", "length", "8", "x"], "'x' is not a positive whole number"),
+        (["--text", "no/such/en-de.tsv"], "en-de.tsv"),
+        (["--text", "en-de.tsv", "--length", "5"], "--length is for random ids"),
+        (["--baseline", "sentence-transformers"], "give --text FILE"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line(arguments, message, tmp_path, capsys):
+    assert main(["benchmark", "train", "--config", CONFIG, "--set", *tiny_overrides(tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message in error[-1]
