@@ -23,7 +23,7 @@ def test_sizes_are_read_with_decimal_units(text, size):
     assert memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "2X", "-1G", "2 G", "1.2.3M", "nan"])
+@pytest.mark.parametrize("text", ["", "G", "2X", "-1G", "2 G", "1.2.3M", "nan", "10000000T", "9" + "0" * 400])
 def test_sizes_that_are_none_are_refused(text):
     with pytest.raises(argparse.ArgumentError, match="size such as 500M or 2G"):
         _read(memory, text)

@@ -12,20 +12,23 @@ Example:
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ems.errors import InputError
-from ems.eval.parallel_text import digest_lines, read_lines
+from ems.eval.parallel_text import digest_lines
+from ems.eval.precomputed import PrecomputedEmbeddings, load_array
 from ems.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,26 @@ def encoder_name(encoder: object) -> str:
     """Return the name that an encoder gives itself, or that of its class."""
     name = getattr(encoder, "name", None)
     return name if isinstance(name, str) else type(encoder).__name__
+
+
+@contextmanager
+def warnings_worded(pattern: str) -> Iterator[None]:
+    """Put words around what `ems` models warn of meanwhile, as they see sentences but not where those are from.
+
+    Args:
+        pattern: "{}" in it stands for the warning.
+    """
+
+    def worded(record: logging.LogRecord) -> bool:
+        record.msg, record.args = pattern.replace("{}", record.getMessage()), ()
+        return True
+
+    log = logging.getLogger("ems.inference")
+    log.addFilter(worded)
+    try:
+        yield
+    finally:
+        log.removeFilter(worded)
 
 
 def _as_vectors(given: Any, count: int, name: str, what: str = "") -> NDArray[np.float32]:
@@ -86,7 +109,8 @@ def embed(
     """
     row_of = {sentence: row for row, sentence in enumerate(dict.fromkeys(sentences))}
     distinct = list(row_of)
-    given = encoder.encode(list(distinct))
+    with warnings_worded(f"{{}} ({what})" if what else "{}"):
+        given = encoder.encode(list(distinct))
     name = encoder_name(encoder)
     vectors = _as_vectors(given, len(distinct), name, what)
     if dimension is not None and vectors.shape[1] != dimension:
@@ -104,22 +128,6 @@ def embed(
         return vectors
     repeated: NDArray[np.float32] = vectors[[row_of[sentence] for sentence in sentences]]
     return repeated
-
-
-def _load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
-    """Read a .npy file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is something else.
-    """
-    try:
-        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (EOFError, BadZipFile) as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(loaded, np.ndarray):
-        raise ValueError("it is an .npz archive; save one array a file")
-    return loaded
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ class OpenedEncoder:
         kept = self.cache / self.fingerprint / f"{digest_lines([('', sentences)])}.npy"
         if kept.is_file():
             try:
-                return _as_vectors(_load_array(kept), len(sentences), self.name)
+                return _as_vectors(load_array(kept), len(sentences), self.name)
             except (OSError, ValueError):
                 logger.warning("%s is damaged and is computed again", kept)
         vectors = _as_vectors(self.function(sentences), len(sentences), self.name)
@@ -158,68 +166,6 @@ class OpenedEncoder:
             with atomic_write(kept) as file:
                 np.save(file, vectors)
         return vectors
-
-
-_ROWS_CHECKED = 65_536  # at a time, of a mapped array
-
-
-class PrecomputedEmbeddings:
-    """Look sentences up in a folder of embeddings computed elsewhere.
-
-    Every `NAME.npy`, (N, D), stands beside a text file `NAME` or `NAME.txt` with the N sentences it embeds, one a line:
-    what `encode --input NAME --output NAME.npy` gives. Vectors are found by text, so that no row can be mistaken.
-
-    Raises:
-        InputError: a text is missing, the numbers of rows differ, dimensions differ, or an array is unreadable.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._places: dict[str, tuple[int, int]] = {}
-        self._arrays: list[NDArray[Any]] = []
-        for array_file in sorted(folder.glob("*.npy")):
-            texts = [path for path in (array_file.with_suffix(""), array_file.with_suffix(".txt")) if path.is_file()]
-            if not texts:
-                raise InputError(f"{array_file}: the sentences are missing; expected {array_file.stem} beside it")
-            sentences = read_lines(texts[0])
-            vectors = self._read(array_file)
-            if len(vectors) != len(sentences):
-                raise InputError(f"{array_file} has {len(vectors)} rows, but {texts[0]} has {len(sentences)} lines")
-            for row, sentence in enumerate(sentences):
-                self._places.setdefault(sentence, (len(self._arrays), row))
-            self._arrays.append(vectors)
-
-    def _read(self, array_file: Path) -> NDArray[Any]:
-        try:
-            vectors = _load_array(array_file, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{array_file}: not a readable .npy array ({error})") from error
-        if vectors.dtype.kind not in "fiu":
-            raise InputError(f"{array_file} must hold numbers, not {vectors.dtype}")
-        if vectors.ndim != 2 or vectors.shape[1] == 0:
-            raise InputError(f"{array_file} must have two dimensions (sentences, values), not shape {vectors.shape}")
-        for start in range(0, len(vectors), _ROWS_CHECKED):
-            with np.errstate(over="ignore"):
-                finite = np.isfinite(vectors[start : start + _ROWS_CHECKED].astype(np.float32)).all(axis=1)
-            if not finite.all():
-                raise InputError(f"{array_file}: row {start + int(finite.argmin())} is not finite in float32")
-        if self._arrays and vectors.shape[1] != self._arrays[0].shape[1]:
-            raise InputError(f"{array_file} has dimension {vectors.shape[1]}, others {self._arrays[0].shape[1]}")
-        return vectors
-
-    def encode(self, sentences: list[str]) -> NDArray[np.float32]:
-        """Return float32 (N, D).
-
-        Raises:
-            InputError: a sentence is in none of the text files.
-        """
-        rows = []
-        for sentence in sentences:
-            if sentence not in self._places:
-                raise InputError(f"{self.folder}: no embedding of the sentence {sentence[:60]!r}")
-            array, row = self._places[sentence]
-            rows.append(self._arrays[array][row])
-        return np.array(rows, dtype=np.float32).reshape(len(rows), self._arrays[0].shape[1])
 
 
 def folder_fingerprint(folder: Path) -> str:
@@ -236,6 +182,75 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _check_object(spec: object) -> None:
+    if not callable(getattr(spec, "encode", None)):
+        raise TypeError(f"an encoder must be a folder or have encode(list of str); {type(spec).__name__} has not")
+
+
+def _kind(folder: Path) -> Literal["ems", "sentence-transformers", "precomputed"]:
+    """Say by its files what is in a folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model folder; a published model must be downloaded to a folder first")
+    if (folder / "ems.json").is_file():
+        return "ems"
+    if (folder / "modules.json").is_file():
+        return "sentence-transformers"
+    if next(folder.glob("*.npy"), None) is not None:
+        return "precomputed"
+    raise InputError(f"{folder}: not a model folder; it has no ems.json, no modules.json and no .npy files")
+
+
+def _check_ems(folder: Path) -> None:
+    from ems.model.folder import read_info
+
+    read_info(folder)
+    for name in ("model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is not a whole ems model folder: {name} is missing")
+
+
+def _without_sentence_transformers(folder: Path) -> InputError:
+    return InputError(f"{folder} needs the package sentence-transformers, which is not installed")
+
+
+def _check_sentence_transformers(folder: Path) -> None:
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise _without_sentence_transformers(folder)
+    file = folder / "modules.json"
+    try:
+        modules = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read ({error})") from None
+    if not isinstance(modules, list) or not modules:
+        raise InputError(f"{file} does not hold a list of modules")
+    for module in modules:
+        path = module.get("path") if isinstance(module, dict) else None
+        if not isinstance(path, str) or not (folder / path).exists():
+            raise InputError(f"{file}: the folder of module {module!r:.80} is not there")
+
+
+def check_encoder(spec: str | Path | SupportsEncode) -> None:
+    """Find what can be found wrong with an encoder without loading its weights, before time goes into another one.
+
+    Args:
+        spec: as for `open_encoder`.
+
+    Raises:
+        InputError: the folder is none that `open_encoder` takes, or lacks a file, or its settings cannot be read.
+        TypeError: an object without `encode`.
+    """
+    if not isinstance(spec, (str, Path)):
+        _check_object(spec)
+        return
+    folder, kind = Path(spec), _kind(Path(spec))
+    if kind == "ems":
+        _check_ems(folder)
+    elif kind == "sentence-transformers":
+        _check_sentence_transformers(folder)
+    else:
+        PrecomputedEmbeddings(folder)
+
+
 def _from_ems(folder: Path, batch_size: int | None, device: str | None) -> Callable[[list[str]], Any]:
     import ems
 
@@ -247,7 +262,7 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise InputError(f"{folder} needs the package sentence-transformers, which is not installed") from error
+        raise _without_sentence_transformers(folder) from error
     try:
         model = SentenceTransformer(str(folder), device=device)
     except (OSError, ValueError, RuntimeError) as error:
@@ -276,7 +291,7 @@ def open_encoder(
 
     Args:
         spec: a folder: an `ems` model (has ems.json), a sentence-transformers model (modules.json), or precomputed
-            embeddings (see `PrecomputedEmbeddings`); or an object with `encode(list of str)`.
+            embeddings (see `ems.eval.precomputed`); or an object with `encode(list of str)`.
         batch_size: sentences a batch, for models; None leaves it to them.
         device: "cpu", "cuda", ...; None leaves it to the model.
         cache: folder to keep embeddings in, by the encoder's fingerprint and the sentences' digest; made if absent.
@@ -288,24 +303,19 @@ def open_encoder(
     """
     cache = None if cache is None else _cache_folder(Path(cache))
     if not isinstance(spec, (str, Path)):
-        if not callable(getattr(spec, "encode", None)):
-            raise TypeError(f"an encoder must be a folder or have encode(list of str); {type(spec).__name__} has not")
+        _check_object(spec)
         fingerprint = getattr(spec, "fingerprint", None)
         return OpenedEncoder(
             encoder_name(spec), fingerprint if isinstance(fingerprint, str) else None, spec.encode, cache
         )
-    folder = Path(spec)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; a published model must be downloaded to a folder first")
-    if (folder / "ems.json").is_file():
+    folder, kind = Path(spec), _kind(Path(spec))
+    if kind == "ems":
         function = _from_ems(folder, batch_size, device)
-    elif (folder / "modules.json").is_file():
+    elif kind == "sentence-transformers":
         function = _from_sentence_transformers(folder, batch_size, device)
-    elif next(folder.glob("*.npy"), None) is not None:
+    else:
         # Looked up by text, hence nothing to be gained from a cache.
         function, cache = PrecomputedEmbeddings(folder).encode, None
-    else:
-        raise InputError(f"{folder}: not a model folder; it has no ems.json, no modules.json and no .npy files")
     # "runs/quickstart/model" says more than "model".
     parts = folder.resolve().parts
     name = "/".join(parts[-2:]) if parts[-1] == "model" else parts[-1]

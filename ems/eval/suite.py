@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,13 @@ from ems.eval.benchmarks import (
     xed,
     xsimpp,
 )
-from ems.eval.encoders import SupportsEncode, open_encoder
+from ems.eval.encoders import SupportsEncode, check_encoder, open_encoder, warnings_worded
 from ems.eval.parallel_text import NoLanguageLeft
 from ems.eval.record import Record
 from ems.eval.report import to_html, to_markdown
 from ems.eval.results_file import FORMAT_VERSION
 from ems.files import atomic_write, write_json
+from ems.languages import LANGUAGES
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ TASKS: Mapping[str, Task] = {
     "nusax": Task(nusax.find_folder, nusax.evaluate_nusax),
     "xed": Task(xed.find_folder, xed.evaluate_xed),
 }
+NOT_YET = "the run had not come to it when this was written"
 # The others score the same text once more.
 DEFAULT_TASKS = tuple(name for name in TASKS if name not in ("tatoeba-112", "flores-dev", "flores-all-pairs"))
 
@@ -130,6 +133,89 @@ def _choose_tasks(tasks: Sequence[str] | None, data_folder: Path) -> list[str]:
     if not tasks:
         raise InputError(f"no task given; there are {', '.join(TASKS)}")
     return list(dict.fromkeys(tasks))
+
+
+class _FilesAreReadError(Exception):
+    """Report that a task has checked its files and would encode now."""
+
+
+class _Rehearsal:
+    """An encoder that ends a task where it would encode its first sentence: until then tasks read all their files."""
+
+    name = "rehearsal"
+
+    def encode(self, sentences: list[str], /) -> Any:
+        raise _FilesAreReadError
+
+
+def _rehearse(name: str, data_folder: Path, languages: Sequence[str] | None, strict: bool) -> None:
+    """Check the files of a task.
+
+    Raises:
+        InputError: as the task raises it.
+    """
+    with suppress(_FilesAreReadError):
+        TASKS[name].run(_Rehearsal(), data_folder, languages=languages, strict=strict)
+
+
+def _has_language(name: str, data_folder: Path, language: str) -> bool:
+    try:
+        _rehearse(name, data_folder, [language], strict=False)
+    except InputError:
+        return False
+    return True
+
+
+def _check_every_language(tasks: Sequence[str], data_folder: Path, languages: Sequence[str]) -> None:
+    """Refuse a language that none of the tasks has; English is the other side of most."""
+    for language in languages:
+        is_english = language in LANGUAGES and LANGUAGES.resolve(language) == "en"
+        if not is_english and not any(_has_language(name, data_folder, language) for name in tasks):
+            raise InputError(f"{data_folder}: language '{language}' is in none of the tasks {', '.join(tasks)}")
+
+
+def _plan(
+    tasks: Sequence[str], data_folder: Path, languages: Sequence[str] | None, *, strict: bool, named: bool
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Read the files of all tasks, so that what is wrong with one is known before the first sentence is encoded.
+
+    Args:
+        tasks: names.
+        data_folder: as for `run_suite`.
+        languages: as for `run_suite`.
+        strict: as for `run_suite`.
+        named: the tasks were asked for by name; otherwise those that have none of the languages are left out.
+
+    Returns:
+        The tasks to run, and those left out, as in "not_scored".
+    """
+    runnable: list[str] = []
+    left_out: list[dict[str, str]] = []
+    for name in tasks:
+        try:
+            _rehearse(name, data_folder, languages, strict)
+            runnable.append(name)
+        except NoLanguageLeft as error:
+            if named:
+                raise
+            logger.warning("%s is left out: %s", name, error)
+            left_out.append({"task": name, "reason": str(error)})
+    if not runnable:
+        raise InputError(f"{data_folder}: no task has any of the languages {', '.join(languages or [])}")
+    if strict and languages is not None:
+        _check_every_language(runnable, data_folder, languages)
+    return runnable, left_out
+
+
+@contextmanager
+def _saying_what_is_kept(results: Mapping[str, Any], output: Path | None) -> Iterator[None]:
+    """Say, when a run ends early for whatever reason, where the tasks are that it finished."""
+    try:
+        yield
+    except BaseException:
+        if output is not None and results["encoders"]:
+            logger.warning("the run ended early; the tasks that it finished are in %s", output / "results.json")
+        raise
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:
@@ -157,53 +243,49 @@ def run_suite(
         data_folder: holds the test sets as they were released; each benchmark's module says where.
         tasks: names out of `TASKS`; None: those of `DEFAULT_TASKS` whose files are there.
         languages: codes in any spelling; None: all languages of `ems` that a test set has.
-        output: folder for results.json, results.md and report.html, made when needed; all are written after each
-            encoder.
-        strict: a language without its file is an error; otherwise it is skipped, and the record says so.
+        output: folder for results.json, results.md and report.html, made when needed; all are written after each task,
+            so that an error in a later one costs no more than that one.
+        strict: a language without its file is an error, and so is one of `languages` that no task has; otherwise it is
+            skipped, and the record says so.
         batch_size: sentences a batch, for models; None leaves it to them.
         device: "cpu", "cuda", ...; None leaves it to the model.
         cache: folder to keep embeddings in, so that a second run need not encode again.
 
     Returns:
         {"format", "ems_version", "encoders": [{"name", "fingerprint", "records": [...], "not_scored": [{"task",
-        "reason"}]}]}, as in results.json. Not scored are tasks not asked for by name that have none of the languages.
+        "reason"}]}]}, as in results.json. Not scored are tasks not asked for by name that have none of the languages
+        and, in the file of a run that ended early, those that it had not come to.
 
     Raises:
-        InputError: an encoder, task, language or file that cannot be used.
+        InputError: an encoder, task, language or file that cannot be used. The files of all tasks are read, and the
+            folders of all encoders looked into, before the first sentence is encoded.
         ValueError: an encoder returns something other than one finite vector a sentence.
     """
-    data_folder = Path(data_folder)
+    data_folder, output = Path(data_folder), None if output is None else Path(output)
     chosen = _choose_tasks(tasks, data_folder)
     specs = list(encoders) if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
     if not specs:
         raise InputError("no encoder given")
-    if output is not None and Path(output).exists() and not Path(output).is_dir():
+    if output is not None and output.exists() and not output.is_dir():
         raise InputError(f"output {output} is a file; name a folder")
+    for spec in specs[1:]:  # the first is opened as soon as the files are read
+        check_encoder(spec)
+    runnable, left_out = _plan(chosen, data_folder, languages, strict=strict, named=tasks is not None)
     results: dict[str, Any] = {"format": FORMAT_VERSION, "ems_version": ems.__version__, "encoders": []}
-    for spec in specs:
-        encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache)
-        records, not_scored = [], []
-        for name in chosen:
-            logger.info("%s: %s", encoder.name, name)
-            try:
-                records += TASKS[name].run(encoder, data_folder, languages=languages, strict=strict)
-            except NoLanguageLeft as error:
-                if tasks is not None:  # asked for by name
-                    raise
-                logger.warning("%s is left out: %s", name, error)
-                not_scored.append({"task": name, "reason": str(error)})
-        if not records:
-            raise InputError(f"{data_folder}: no task has any of the languages {', '.join(languages or [])}")
-        results["encoders"].append(
-            {
-                "name": encoder.name,
-                "fingerprint": encoder.fingerprint,
-                "records": _distinct(records),
-                "not_scored": not_scored,
-            }
-        )
-        if output is not None:
-            write_results(results, Path(output))
+    with _saying_what_is_kept(results, output):
+        for spec in specs:
+            encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache)
+            scored: dict[str, Any] = {"name": encoder.name, "fingerprint": encoder.fingerprint, "records": []}
+            for number, name in enumerate(runnable, 1):
+                logger.info("%s: %s", encoder.name, name)
+                with warnings_worded(f"{name}: {{}}"):
+                    records = TASKS[name].run(encoder, data_folder, languages=languages, strict=strict)
+                scored["records"] = _distinct([*scored["records"], *records])
+                scored["not_scored"] = left_out + [{"task": later, "reason": NOT_YET} for later in runnable[number:]]
+                if number == 1:
+                    results["encoders"].append(scored)
+                if output is not None:
+                    write_results(results, output)
     return results
 
 

@@ -14,22 +14,22 @@ Example:
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.errors import InputError
+from ems.errors import InputError, nearest
 from ems.eval.encoders import OpenedEncoder, SupportsEncode, open_encoder
 from ems.files import atomic_write, sync_folder, write_json
 from ems.inference import choose_device
+from ems.mine_files.memory import rows_at_a_time
 from ems.mine_files.unique_sentences import LineCounts, UniqueSentences
 from ems.mine_files.vector_file import VectorFile
 from ems.mine_files.work import (
@@ -42,14 +42,13 @@ from ems.mine_files.work import (
     remove,
 )
 from ems.mining import MARGINS, STRATEGIES, choose_pairs, score_candidates
-from ems.search.approximate import QUERY_ROWS, SHARD_ROWS, search_approximate
-from ems.search.blocks import BLOCK_ROWS, SearchState, neighbours_on, neighbours_on_cpu, search_blocks
+from ems.search.approximate import search_approximate
+from ems.search.blocks import SearchState, neighbours_on, neighbours_on_cpu, search_blocks
 from ems.search.exact import Neighbours
 
 logger = logging.getLogger(__name__)
 
 MEMORY = 2_000_000_000  # bytes
-_LEAST_ROWS = 256  # in a block or shard
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class MiningReport:
         margin: as given.
         strategy: as given.
         k: as given.
+        k_used: neighbours of a source and of a target: k, or as many as there are on the other side.
         threshold: that pairs had to exceed; None for no limit.
         recall: of an approximate search, forward and backward (`ems.search.approximate`); None after an exact one.
         below_threshold: pairs chosen but not written.
@@ -93,6 +93,7 @@ class MiningReport:
     margin: str
     strategy: str
     k: int
+    k_used: tuple[int, int]
     threshold: float | None
     recall: tuple[float, float] | None
     below_threshold: int
@@ -101,7 +102,7 @@ class MiningReport:
 
 def _check_choice(value: str, what: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
+        near = nearest(value, choices)
         raise InputError(f"unknown {what} {value!r}; did you mean {near!r}? There are {', '.join(choices)}")
 
 
@@ -113,41 +114,28 @@ def _opened(
 ) -> OpenedEncoder | None:
     """Open the encoder if some sentences have no vectors yet."""
     if None not in given:
+        if encoder is not None:
+            logger.warning("the model is not used: the vectors of both sides are given")
         return None
     if encoder is None:
         raise InputError("sentences need a model, or vectors for the source and the target")
     return open_encoder(encoder, batch_size=batch_size, device=device)
 
 
-def _rows_at_a_time(memory: int, num_rows: int, dimension: int, k: int, approximate: bool) -> int:
-    """Return how many rows a block of the exact search, or a shard of the approximate one, may have.
-
-    Raises:
-        InputError: too little memory even for the smallest.
-    """
-    held = num_rows * (12 * k + 24)  # neighbours; where each sentence stands
-    choosing = num_rows * (20 * k + 280)  # neighbours, their scores, and the sorted list of all pairs
-    if approximate:
-        most, row = SHARD_ROWS, 4 * dimension + 24
-        held += 8 * QUERY_ROWS * 4 * dimension  # queries, copies of them, and what the allocator keeps
-    else:
-        # Both sides, each with a copy, and the merging of neighbours.
-        most, row = BLOCK_ROWS, 2 * (2 * 4 * dimension + 100 * k)
-    least = max(choosing, held + _LEAST_ROWS * row)
-    if memory < least:
-        raise InputError(f"memory {memory / 1e9:.3g}G is too little: {num_rows} sentences need {least / 1e9:.3g}G")
-    return min(most, (memory - held) // row)
+def _rows_and_k(source: Sized, target: Sized, k: int) -> tuple[int, int]:
+    """Return the rows of both sides together, and the most neighbours that a row can have."""
+    return len(source) + len(target), min(k, max(len(source), len(target)))
 
 
 def _search(
     work: Path, source: VectorFile, target: VectorFile, k: int, memory: int, approximate: bool, device: str | None
 ) -> tuple[Neighbours, Neighbours, tuple[float, float] | None]:
     """Find the neighbours of both sides, and the recall where it is not known to be 1."""
-    rows = _rows_at_a_time(memory, len(source) + len(target), source.shape[1], k, approximate)
+    rows = rows_at_a_time(memory, *_rows_and_k(source, target, k), source.shape[1], approximate)
     settings = {"approximate": approximate, "rows": rows}
     state = SearchState(len(source), len(target), k, work / "search.npz", settings)
     if state.restarted:
-        logger.info("the search starts anew: it was begun with another k, memory or kind of search")
+        logger.info("the search starts anew: it was begun with another k, memory or kind of search, or is damaged")
     if approximate:
         found = search_approximate(source, target, k, shard_rows=rows, state=state)
         return found.forward, found.backward, found.recall
@@ -260,11 +248,11 @@ def mine_files(
         sentences = read_or_resume(
             work, files, identity_of(files, given, opened), resumable=opened is None or opened.fingerprint is not None
         )
-        pairs, dimension, equal_vectors, recall = _NO_PAIRS, 0, (0, 0), None
+        pairs, dimension, equal_vectors, k_used, recall = _NO_PAIRS, 0, (0, 0), (0, 0), None
         if all(len(side) for side in sentences):
             # Said now rather than after the embedding, though the dimension is not known yet.
             try:
-                _rows_at_a_time(memory, sum(len(side) for side in sentences), 1, k, approximate)
+                rows_at_a_time(memory, *_rows_and_k(*sentences, k), 1, approximate)
             except InputError:
                 discard_if_nothing_is_embedded(work, given)
                 raise
@@ -273,6 +261,7 @@ def mine_files(
             forward, backward, recall = _search(work, *rows, k, memory, approximate, device)
             pairs = _chosen(forward, backward, *rows, margin, strategy)
             dimension = rows[0].shape[1]
+            k_used = forward.index.shape[1], backward.index.shape[1]
             equal_vectors = len(sentences[0]) - len(rows[0]), len(sentences[1]) - len(rows[1])
         written = pairs.above(threshold)
         report = MiningReport(
@@ -283,6 +272,7 @@ def mine_files(
             margin=margin,
             strategy=strategy,
             k=k,
+            k_used=k_used,
             threshold=threshold,
             recall=recall,
             below_threshold=len(pairs.scores) - len(written.scores),

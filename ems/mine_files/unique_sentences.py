@@ -9,7 +9,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ems.data.blocks import MAX_LINE_BYTES, read_blocks
+from ems.data.blocks import MAX_LINE_BYTES, Block, read_blocks
 from ems.data.sources import CorpusFile
 from ems.errors import InputError
+from ems.eval.precomputed import load_array
 from ems.files import atomic_write, write_json
 
 # What a reader of TSV could take for the end of a column or a line, and other controls.
@@ -47,6 +48,12 @@ class LineCounts:
     cleaned: int = 0
     sentences: int = 0
     digest: str = ""
+
+
+def damaged(file: Path, why: object) -> InputError:
+    """Return the error to raise for a file of unfinished work that cannot be used."""
+    reason = why.strerror if isinstance(why, OSError) and why.strerror else why
+    return InputError(f"{file} is damaged ({reason}); delete the folder {file.parent} to start anew")
 
 
 def first_occurrences(digests: bytes | bytearray) -> NDArray[np.int64]:
@@ -87,7 +94,10 @@ class UniqueSentences:
         with open(self._text, "rb") as file:
             file.seek(first)
             data = file.read(int(places[-1].sum()) - first)
-        return [data[begin : begin + size].decode() for begin, size in (places - [first, 0]).tolist()]
+        try:
+            return [data[begin : begin + size].decode() for begin, size in (places - [first, 0]).tolist()]
+        except UnicodeDecodeError:
+            raise damaged(self._text, "not UTF-8") from None
 
     @contextmanager
     def lookup(self) -> Iterator[Callable[[int], bytes]]:
@@ -117,6 +127,22 @@ def _paths(name: Path) -> tuple[Path, Path, Path]:
     return Path(f"{name}.text"), Path(f"{name}.places.npy"), Path(f"{name}.counts.json")
 
 
+def _blocks(path: Path) -> Iterator[Block]:
+    return read_blocks(CorpusFile(str(path), path, None, None, "lines"))
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest that `LineCounts` holds of a file, without keeping its sentences.
+
+    Raises:
+        InputError: the file cannot be read, or is cut off.
+    """
+    content = blake2b(digest_size=16)
+    for block in _blocks(path):
+        content.update(block.source)
+    return content.hexdigest()
+
+
 def read_unique_sentences(path: Path, name: Path) -> UniqueSentences:
     """Read a file and keep its distinct sentences.
 
@@ -138,7 +164,7 @@ def read_unique_sentences(path: Path, name: Path) -> UniqueSentences:
         tqdm(desc=f"read {path.name}", unit="line", disable=not sys.stderr.isatty()) as bar,
     ):
         position = 0
-        for block in read_blocks(CorpusFile(str(path), path, None, None, "lines")):
+        for block in _blocks(path):
             content.update(block.source)
             raw_lines = block.source.split(b"\n")[:-1]
             for line, raw in enumerate(raw_lines, block.first_line):
@@ -166,9 +192,43 @@ def read_unique_sentences(path: Path, name: Path) -> UniqueSentences:
     return open_unique_sentences(name)
 
 
+def _read_counts(file: Path) -> LineCounts:
+    try:
+        saved = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(file, error) from None
+    expected = {field.name: type(field.default) for field in fields(LineCounts)}
+    if not isinstance(saved, dict) or {key: type(value) for key, value in saved.items()} != expected:
+        raise damaged(file, "it does not hold the counts of lines")
+    counts = LineCounts(**saved)
+    if counts.lines != counts.blank + counts.overlong + counts.duplicates + counts.sentences:
+        raise damaged(file, "its counts do not add up")
+    return counts
+
+
+def _read_places(file: Path, num_sentences: int) -> NDArray[np.int64]:
+    try:
+        places = load_array(file, mmap_mode="r" if num_sentences else None)
+    except (OSError, ValueError) as error:
+        raise damaged(file, error) from None
+    if places.dtype != np.int64 or places.shape != (num_sentences, 3):
+        raise damaged(file, f"{places.dtype} {places.shape} instead of int64 {(num_sentences, 3)}")
+    return places
+
+
 def open_unique_sentences(name: Path) -> UniqueSentences:
-    """Open what `read_unique_sentences` wrote."""
+    """Open what `read_unique_sentences` wrote.
+
+    Raises:
+        InputError: a file is missing or damaged; names it.
+    """
     text, places_file, counts_file = _paths(name)
-    counts = LineCounts(**json.loads(counts_file.read_text(encoding="utf-8")))
-    places = np.load(places_file, mmap_mode="r" if counts.sentences else None)
+    counts = _read_counts(counts_file)
+    places = _read_places(places_file, counts.sentences)
+    try:
+        size = text.stat().st_size
+    except OSError as error:
+        raise damaged(text, error) from None
+    if counts.sentences and size < int(places[-1, :2].sum()):
+        raise damaged(text, "it is cut off")
     return UniqueSentences(text, places, counts)

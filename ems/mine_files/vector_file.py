@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,9 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ems.errors import InputError
+from ems.eval.precomputed import load_array
 from ems.files import atomic_write, write_json
 from ems.mine_files.unique_sentences import first_occurrences
 from ems.search.exact import Floats, Index, unit_rows
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 16_384  # sentences embedded at a time: what `SentenceEncoder.encode` sorts by length together
 
@@ -55,14 +59,39 @@ class VectorFile:
         return np.fromfile(self._path, dtype="<f4", count=count, offset=offset).reshape(-1, self.shape[1])
 
 
-def _written_rows(path: Path, progress: Path) -> tuple[int, int]:
+def _progress(path: Path, progress: Path, num_rows: int) -> tuple[int, int]:
+    """Return rows and dimension as they were saved.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: they cannot be those of the file.
+    """
+    saved = json.loads(progress.read_bytes())
+    rows, dimension = (saved.get("rows"), saved.get("dimension")) if isinstance(saved, dict) else (None, None)
+    if type(rows) is not int or type(dimension) is not int or not 0 < rows <= num_rows or dimension < 1:
+        raise ValueError(f"rows {rows!r}, dimension {dimension!r}")
+    if rows % CHUNK and rows < num_rows:
+        raise ValueError(f"rows {rows} are no whole chunks")
+    # Behind the rows that count, a kill may have left a part of the next chunk.
+    beyond = path.stat().st_size - rows * dimension * 4
+    if beyond < 0 or (beyond > 0 and rows == num_rows):
+        raise ValueError(f"{beyond:+d} bytes")
+    return rows, dimension
+
+
+def _written_rows(path: Path, progress: Path, num_rows: int) -> tuple[int, int]:
     """Return rows and dimension of what an interrupted run has written and synced."""
-    try:
-        saved = json.loads(progress.read_text(encoding="utf-8"))
-        rows, dimension = int(saved["rows"]), int(saved["dimension"])
-        return (rows, dimension) if path.stat().st_size >= rows * dimension * 4 else (0, 0)
-    except (OSError, ValueError, KeyError, TypeError):
+    if not progress.exists():
         return 0, 0
+    try:
+        return _progress(path, progress, num_rows)
+    except (OSError, ValueError, RecursionError):
+        logger.warning("%s or the vectors beside it are damaged: the sentences are embedded again", progress)
+        return 0, 0
+
+
+def _kept_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.kept.npy")
 
 
 def _distinct(vectors: VectorFile) -> Index:
@@ -71,6 +100,31 @@ def _distinct(vectors: VectorFile) -> Index:
         for row in vectors[start : start + CHUNK]:
             digests += blake2b(row.data, digest_size=16).digest()
     return first_occurrences(digests)
+
+
+def _read_kept(file: Path, rows: int) -> Index | None:
+    """Return which rows are distinct, None where that is not known yet."""
+    if not file.exists():
+        return None
+    try:
+        kept = load_array(file)
+    except (OSError, ValueError):
+        kept = np.empty(0)
+    ascending = kept.ndim == 1 and kept.dtype == np.int64 and kept.size > 0 and bool((np.diff(kept) > 0).all())
+    if ascending and kept[0] == 0 and kept[-1] < rows:
+        return kept
+    logger.warning("%s is damaged and is computed again", file)
+    return None
+
+
+def _opened(path: Path, rows: int, dimension: int) -> VectorFile:
+    """Open a complete file; which of its rows are distinct is found once."""
+    kept = _read_kept(_kept_file(path), rows)
+    if kept is None:
+        kept = _distinct(VectorFile(path, rows, dimension))
+        with atomic_write(_kept_file(path)) as file:
+            np.save(file, kept)
+    return VectorFile(path, rows, dimension, None if len(kept) == rows else kept)
 
 
 def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], name: str) -> VectorFile:
@@ -88,7 +142,9 @@ def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], n
         OSError: the disk is full; what is written so far is kept.
     """
     progress = path.with_name(f"{path.name}.progress.json")
-    rows, dimension = _written_rows(path, progress)
+    rows, dimension = _written_rows(path, progress, num_rows)
+    if rows == 0:
+        _kept_file(path).unlink(missing_ok=True)
     with (
         os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file,
         tqdm(desc=f"encode {name}", unit="sent", total=num_rows, disable=not sys.stderr.isatty()) as bar,
@@ -115,14 +171,3 @@ def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], n
             rows, dimension = stop, vectors.shape[1]
             write_json(progress, {"rows": rows, "dimension": dimension})
     return _opened(path, rows, dimension)
-
-
-def _opened(path: Path, rows: int, dimension: int) -> VectorFile:
-    """Open a complete file; which of its rows are distinct is found once."""
-    kept_file = path.with_name(f"{path.name}.kept.npy")
-    if not kept_file.exists():
-        kept = _distinct(VectorFile(path, rows, dimension))
-        with atomic_write(kept_file) as file:
-            np.save(file, kept)
-    kept = np.load(kept_file)
-    return VectorFile(path, rows, dimension, None if len(kept) == rows else kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -11,20 +12,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ems.errors import InputError
 from ems.eval.encoders import OpenedEncoder, embed
+from ems.eval.precomputed import load_array
 from ems.files import write_json
-from ems.mine_files.unique_sentences import UniqueSentences, open_unique_sentences, read_unique_sentences
+from ems.mine_files.unique_sentences import (
+    UniqueSentences,
+    content_digest,
+    damaged,
+    open_unique_sentences,
+    read_unique_sentences,
+)
 from ems.mine_files.vector_file import VectorFile, write_vectors
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def check_places(inputs: Sequence[Path], outputs: Sequence[Path], work: Path) -> None:
@@ -55,7 +61,10 @@ def _lock_file(work: Path) -> IO[bytes]:
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
-    """Make the work folder, for this process alone, and remove what a killed one was just writing."""
+    """Make the work folder, for this process alone, and remove what a killed one was just writing.
+
+    When the work is stopped, what to do about it is said.
+    """
     with _lock_file(work) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +76,14 @@ def locked(work: Path) -> Iterator[None]:
             raise InputError(f"another process is working in {work}, or was just ending")
         for half_written in work.glob(".*.tmp"):
             half_written.unlink()
-        yield
+        try:
+            yield
+        except InputError:
+            raise
+        except BaseException:
+            if (work / "identity.json").exists():
+                logger.warning("what is done is kept in %s; the same command goes on from there", work)
+            raise
 
 
 def remove(work: Path) -> None:
@@ -83,25 +99,69 @@ def discard_if_nothing_is_embedded(work: Path, given: tuple[Path | None, Path | 
         remove(work)
 
 
-def _stamp(file: Path | None) -> dict[str, Any] | None:
-    if file is None:
-        return None
+def _stamp(file: Path) -> dict[str, Any]:
     stat = file.stat()
     return {"file": str(file.absolute()), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+
+
+def _vectors_stamp(file: Path | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    try:
+        with open(file, "rb") as opened:
+            return {**_stamp(file), "digest": hashlib.file_digest(opened, "blake2b").hexdigest()}
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def identity_of(
     files: tuple[Path, Path], given: tuple[Path | None, Path | None], encoder: OpenedEncoder | None
 ) -> dict[str, Any]:
-    """Return what must be unchanged for the work done so far to be of use."""
+    """Return what must be unchanged for the work done so far to be of use, beside the content of the texts."""
     return {
         "source": _stamp(files[0]),
         "target": _stamp(files[1]),
-        "source vectors": _stamp(given[0]),
-        "target vectors": _stamp(given[1]),
+        "source vectors": _vectors_stamp(given[0]),
+        "target vectors": _vectors_stamp(given[1]),
         "model": encoder and encoder.fingerprint,
         "version of ems": _FORMAT,
     }
+
+
+def _saved_identity(owner: Path) -> dict[str, Any] | None:
+    if not owner.exists():
+        return None
+    try:
+        saved = json.loads(owner.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(owner, error) from None
+    if not isinstance(saved, dict):
+        raise damaged(owner, "it does not say whose work this is")
+    return saved
+
+
+def _of_other_inputs(work: Path, different: Sequence[str]) -> InputError:
+    return InputError(
+        f"{work} holds unfinished work with another {' and another '.join(different)}; give what it was begun with, or "
+        "delete the folder to start anew"
+    )
+
+
+def _resumed(
+    work: Path, files: tuple[Path, Path], saved: dict[str, Any], identity: dict[str, Any]
+) -> tuple[UniqueSentences, UniqueSentences]:
+    """Open what was read before, if it is of the same inputs to the byte."""
+    different = [key for key in identity if saved.get(key) != identity[key]]
+    if different:
+        raise _of_other_inputs(work, different)
+    logger.info("going on with the unfinished work in %s", work)
+    sides = open_unique_sentences(work / "source"), open_unique_sentences(work / "target")
+    # Size and time of a file may be those of another: an archive unpacked, a copy with its time kept.
+    names = ("source", "target")
+    changed = [names[i] for i in range(2) if content_digest(files[i]) != sides[i].counts.digest]
+    if changed:
+        raise _of_other_inputs(work, changed)
+    return sides
 
 
 def read_or_resume(
@@ -116,19 +176,14 @@ def read_or_resume(
         resumable: False starts anew whatever is there.
 
     Raises:
-        InputError: a file cannot be read, or the folder belongs to others.
+        InputError: a file cannot be read, or the folder belongs to others or is damaged.
     """
     owner = work / "identity.json"
-    saved = json.loads(owner.read_text(encoding="utf-8")) if owner.exists() else None
-    if saved is not None and resumable:
-        different = [key for key in identity if saved.get(key) != identity[key]]
-        if different:
-            raise InputError(
-                f"{work} holds unfinished work with another {' and another '.join(different)}; give what it was begun "
-                "with, or delete the folder to start anew"
-            )
-        logger.info("going on with the unfinished work in %s", work)
-        return open_unique_sentences(work / "source"), open_unique_sentences(work / "target")
+    saved = _saved_identity(owner) if resumable else None
+    if saved is not None:
+        return _resumed(work, files, saved, identity)
+    if any(work.glob("*.progress.json")):
+        logger.warning("the vectors left in %s cannot be used and are computed again", work)
     for left in work.iterdir():
         if left.name != "lock":
             left.unlink()
@@ -137,29 +192,24 @@ def read_or_resume(
     except InputError:  # when the input is mended it is another one: nothing here is of use
         remove(work)
         raise
-    write_json(owner, identity)
+    if resumable:
+        write_json(owner, identity)
     return sides
 
 
 def _given_vectors(file: Path, sentences: UniqueSentences, name: str) -> Callable[[int, int], NDArray[Any]]:
     """Return what looks up the vectors of sentences in an array with one row a line of the text."""
 
-    def opened() -> NDArray[Any]:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an .npz archive")
-        return array
-
     try:
-        shape = opened().shape
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        shape = load_array(file, mmap_mode="r").shape
+    except (OSError, ValueError) as error:
         raise InputError(f"{file}: not a readable .npy array ({error})") from None
     if len(shape) != 2 or shape[0] != sentences.counts.lines:
         raise InputError(
             f"{file} has shape {shape}, but {name} has {sentences.counts.lines} lines; give one row a line"
         )
     # Opened for every chunk, as the pages of a mapped file count as memory until it is closed.
-    return lambda start, stop: opened()[sentences.line_numbers(start, stop)]
+    return lambda start, stop: load_array(file, mmap_mode="r")[sentences.line_numbers(start, stop)]
 
 
 def _embedded(sentences: UniqueSentences, encoder: OpenedEncoder, dimension: int | None) -> Callable[[int, int], Any]:

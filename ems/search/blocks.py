@@ -81,7 +81,7 @@ class SearchState:
         forward: best targets of every source, (N, min(K, M)).
         backward: best sources of every target, (M, min(K, N)).
         done: steps finished.
-        restarted: a saved state was there, but of a search with other settings, and was not used.
+        restarted: a saved state was there, but damaged or of a search with other settings, and was not used.
     """
 
     def __init__(
@@ -92,15 +92,20 @@ class SearchState:
         file: Path | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
-        self.forward = BestNeighbours(num_sources, min(k, num_targets))
-        self.backward = BestNeighbours(num_targets, min(k, num_sources))
-        self.done = 0
         self.restarted = False
+        self._shape = num_sources, num_targets, k
+        self._begin()
         self._file = file
         self._settings = json.dumps({"rows": [num_sources, num_targets], "k": k, **(settings or {})}, sort_keys=True)
         self._saved_at, self._saving_took = time.monotonic(), 0.0
         if file is not None and file.exists():
             self._restore(file)
+
+    def _begin(self) -> None:
+        num_sources, num_targets, k = self._shape
+        self.forward = BestNeighbours(num_sources, min(k, num_targets))
+        self.backward = BestNeighbours(num_targets, min(k, num_sources))
+        self.done = 0
 
     def _restore(self, file: Path) -> None:
         try:
@@ -112,6 +117,7 @@ class SearchState:
                     best.similarity[:], best.index[:] = saved[f"{side}_similarity"], saved[f"{side}_index"]
                 self.done = int(saved["done"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            self._begin()  # what was restored of one side would be found, and merged, again
             self.restarted = True
 
     def _save(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 import ems
 from ems.data.grammar import held_out
 from ems.errors import InputError
-from ems.eval.encoders import embed, folder_fingerprint, open_encoder
+from ems.eval import precomputed
+from ems.eval.encoders import check_encoder, embed, folder_fingerprint, open_encoder
 
 
 class Lengths:
@@ -213,6 +215,61 @@ def test_unusable_precomputed_embeddings_are_named(tmp_path):
             open_encoder(tmp_path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_precomputed_embeddings_that_are_not_finite_are_refused(tmp_path, monkeypatch, value, row):
+    monkeypatch.setattr(precomputed, "_ROWS_CHECKED", 2)
+    vectors = np.ones((3, 2))
+    vectors[row, 1] = value
+    (tmp_path / "a").write_text("one\ntwo\nthree\n")
+    np.save(tmp_path / "a.npy", vectors)
+    with pytest.raises(InputError, match=rf"a\.npy: row {row} is not finite in float32"):
+        open_encoder(tmp_path)
+
+
+def test_an_ems_folder_is_checked_without_its_weights_being_read(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"")
+    check_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"not a whole ems model folder: model\.safetensors is missing"):
+        check_encoder(folder)
+    (folder / "ems.json").write_text("{")
+    with pytest.raises(InputError, match=r"ems\.json cannot be read"):
+        check_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ("[", r"modules\.json cannot be read"),
+        ("{}", "does not hold a list of modules"),
+        ("[]", "does not hold a list of modules"),
+        ('[{"path": ""}, {"path": "1_Pooling"}]', "the folder of module .*1_Pooling.* is not there"),
+        ('[{"path": 1}]', "is not there"),
+    ],
+)
+def test_a_sentence_transformers_folder_is_checked_without_being_opened(tmp_path, modules, message):
+    pytest.importorskip("sentence_transformers")
+    (tmp_path / "modules.json").write_text('[{"path": ""}]')
+    check_encoder(tmp_path)
+    (tmp_path / "modules.json").write_text(modules)
+    with pytest.raises(InputError, match=message):
+        check_encoder(tmp_path)
+
+
+def test_what_is_no_encoder_is_found_by_a_check(tmp_path):
+    check_encoder(Lengths())
+    with pytest.raises(TypeError, match="float has not"):
+        check_encoder(1.5)
+    for folder, message in ((tmp_path / "gone", "no such model folder"), (tmp_path, "not a model folder")):
+        with pytest.raises(InputError, match=message):
+            check_encoder(folder)
+    np.save(tmp_path / "a.npy", np.eye(2))
+    with pytest.raises(InputError, match="the sentences are missing"):
+        check_encoder(tmp_path)
+
+
 def test_folders_that_are_no_encoders_are_named(tmp_path):
     with pytest.raises(InputError, match="no such model folder"):
         open_encoder(tmp_path / "gone")
@@ -270,6 +327,17 @@ def test_a_sentence_transformers_folder_is_opened(tmp_path):
     (tmp_path / "bow" / "modules.json").write_text("{}")
     with pytest.raises(InputError, match="bow: sentence-transformers cannot open it"):
         open_encoder(tmp_path / "bow", device="cpu")
+
+
+def test_warnings_of_an_ems_model_name_the_text_and_only_while_it_is_encoded(tiny_model, caplog):
+    encoder = open_encoder(tiny_model, device="cpu")
+    embed(encoder, ["", "Hallo", "wort " * 100], "deu_Latn")
+    embed(encoder, ["", "Hallo"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 sentences hold no text; their vectors are zero (deu_Latn)",
+        "1 sentences were cut to their first 48 tokens (deu_Latn)",
+        "1 sentences hold no text; their vectors are zero",
+    ]
 
 
 @pytest.mark.slow

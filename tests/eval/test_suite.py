@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -190,6 +191,114 @@ def test_unusable_arguments_are_named(data, tmp_path):
         run_suite(DigitEncoder(), data, languages=["xx"])
     with pytest.raises(InputError, match=r"tatoeba\.ita-eng\.ita"):
         run_suite(DigitEncoder(), data, languages=["de", "it"], strict=True)
+
+
+class Counting(DigitEncoder):
+    """Counts what it is asked for, and fails at a sentence with "stop" in it."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def encode(self, sentences):
+        self.calls += 1
+        if any("stop" in sentence for sentence in sentences):
+            raise RuntimeError("out of memory")
+        return super().encode(sentences)
+
+
+def make_last_task_fail(data):
+    """Make xsim++, which comes last, one whose files are fine and whose sentences fail."""
+    altered = {f"{line} stop": {"src": line, "errtype": "number"} for line in ENGLISH}
+    folder = data / "flores" / "devtest_augmented"
+    folder.mkdir()
+    (folder / "eng_Latn_augmented.devtest").write_text("\n".join(altered) + "\n")
+    (folder / "eng_Latn_errtype.devtest.json").write_text(json.dumps(altered))
+
+
+def test_tasks_finished_before_an_error_are_kept_and_the_rest_is_named(data, tmp_path, caplog):
+    make_last_task_fail(data)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_suite(Counting(), data, languages=["de"], output=tmp_path / "out")
+    (kept,) = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["encoders"]
+    assert [record["task"] for record in kept["records"]] == ["tatoeba", "flores", "flores-xsim"]
+    assert [left["task"] for left in kept["not_scored"]] == ["flores-xsimpp"]
+    assert "the run had not come to it" in (tmp_path / "out" / "results.md").read_text("utf-8")
+    assert f"the tasks that it finished are in {tmp_path / 'out' / 'results.json'}" in caplog.text
+
+
+def test_nothing_is_said_to_be_kept_when_nothing_is(data, tmp_path, caplog):
+    make_last_task_fail(data)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_suite(Counting(), data, ["flores-xsimpp"], languages=["de"], output=tmp_path / "out")
+    assert "finished are in" not in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_fails_leaves_those_before_it_whole(data, tmp_path):
+    make_last_task_fail(data)
+
+    class Robust(DigitEncoder):
+        name = "robust"
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_suite([Robust(), Counting()], data, languages=["de"], output=tmp_path / "out")
+    robust, counting = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["encoders"]
+    assert (robust["name"], len(robust["records"]), robust["not_scored"]) == ("robust", 4, [])
+    assert (counting["name"], len(counting["records"])) == ("digits", 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("flores/devtest/deu_Latn.devtest", "de 0\n", r"deu_Latn\.devtest has 1\b"),
+        ("flores/devtest/deu_Latn.devtest", b"\xff\n" * 4, "line 1: not UTF-8"),
+        ("nusax/en.test.csv", "id,text,label\n1,1 good,excellent\n", "unknown label 'excellent'"),
+    ],
+)
+def test_a_bad_file_of_a_later_task_is_named_before_the_first_sentence_is_encoded(data, file, content, message):
+    (data / "nusax").mkdir()
+    for name in ("en.train", "en.valid", "en.test", "id.test"):
+        (data / "nusax" / f"{name}.csv").write_text("id,text,label\n1,1 good,positive\n2,2 bad,negative\n")
+    (data / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    encoder = Counting()
+    with pytest.raises(InputError, match=message):
+        run_suite(encoder, data, languages=["de", "id"])
+    assert encoder.calls == 0
+
+
+def test_a_later_encoder_that_cannot_be_opened_is_named_before_the_first_sentence_is_encoded(data, tmp_path):
+    encoder = Counting()
+    with pytest.raises(InputError, match="gone: no such model folder"):
+        run_suite([encoder, tmp_path / "gone"], data)
+    with pytest.raises(TypeError, match="float has not"):
+        run_suite([encoder, 1.5], data)
+    assert encoder.calls == 0
+
+
+def test_strictly_a_language_that_no_task_has_is_an_error(data):
+    run_suite(DigitEncoder(), data, ["tatoeba"], languages=["de", "yo"])
+    encoder = Counting()
+    with pytest.raises(InputError, match=r"data: language 'yo' is in none of the tasks tatoeba"):
+        run_suite(encoder, data, ["tatoeba"], languages=["de", "yo"], strict=True)
+    assert encoder.calls == 0
+    # English is the other side, and Yoruba is in FLORES.
+    (data / "flores" / "devtest" / "yor_Latn.devtest").write_text("yo 0\nyo 1\nyo 2\nyo 3\n")
+    run_suite(DigitEncoder(), data, ["tatoeba", "flores"], languages=["eng_Latn", "de", "yo"], strict=True)
+
+
+def test_warnings_of_a_model_name_the_task_and_the_language(data, caplog):
+    class Cutting(DigitEncoder):
+        def encode(self, sentences):
+            if sentences[0].startswith("de"):
+                logging.getLogger("ems.inference").warning("%d sentences were cut to their first %d tokens", 3, 120)
+            return super().encode(sentences)
+
+    run_suite(Cutting(), data, ["tatoeba", "flores"], languages=["de", "fr"])
+    assert [record.getMessage() for record in caplog.records if "cut" in record.getMessage()] == [
+        "tatoeba: 3 sentences were cut to their first 120 tokens (deu)",
+        "flores: 3 sentences were cut to their first 120 tokens (deu_Latn)",
+    ]
+    assert logging.getLogger("ems.inference").filters == []
 
 
 def test_an_encoder_that_returns_nonsense_is_refused(data):

@@ -14,7 +14,7 @@ from ems.eval.benchmarks.tatoeba import (
     evaluate_tatoeba,
     read_language,
 )
-from ems.eval.parallel_text import digest_lines, read_lines
+from ems.eval.parallel_text import digest_lines
 from ems.languages import LANGUAGES
 
 
@@ -123,17 +123,6 @@ def test_unequal_files_are_refused_by_name_and_count(tmp_path):
         evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["de"])
 
 
-def test_text_that_is_not_utf8_and_empty_files_are_refused(tmp_path):
-    (tmp_path / "latin").write_bytes("gut\nschön\n".encode("latin-1"))
-    (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(InputError, match="latin, line 2: not UTF-8"):
-        read_lines(tmp_path / "latin")
-    with pytest.raises(InputError, match="empty: no sentences"):
-        read_lines(tmp_path / "empty")
-    with pytest.raises(InputError, match="gone: cannot be read"):
-        read_lines(tmp_path / "gone")
-
-
 def test_a_missing_language_is_skipped_and_listed_or_refused_if_strict(tmp_path):
     write_good(tmp_path, "deu")
     record = evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["de", "fr", "gu", "en"])
@@ -147,6 +136,19 @@ def test_a_missing_language_is_skipped_and_listed_or_refused_if_strict(tmp_path)
     with pytest.raises(InputError, match=r"tatoeba\.fra-eng\.fra or its \.eng is missing"):
         evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["de", "fr"], strict=True)
     assert evaluate_tatoeba(MeaningEncoder(), tmp_path, languages=["de", "gu"], strict=True)["scores"]
+
+
+def test_files_swapped_between_languages_are_refused_before_anything_is_encoded(tmp_path):
+    russian = ["Сколько времени?", "Доброе утро!", "Я не знаю."]
+    english = ["What time is it?", "Good morning!", "I do not know."]
+    write_good(tmp_path, "deu")
+    write_language(tmp_path, "rus", english, russian)
+    encoder = MeaningEncoder()
+    with pytest.raises(InputError, match=r"tatoeba\.rus-eng\.rus looks like English and the \.eng beside it like 'ru'"):
+        evaluate_tatoeba(encoder, tmp_path, languages=["de", "ru"])
+    assert encoder.calls == []
+    write_language(tmp_path, "rus", russian, english)
+    assert evaluate_tatoeba(encoder, tmp_path, languages=["de", "ru"])["n"] == 7
 
 
 def test_nothing_to_score_and_unknown_names_are_refused(tmp_path):

@@ -73,3 +73,30 @@ def test_vectors_that_cannot_be_used_are_refused(tmp_path, change, message):
 
     with pytest.raises(InputError, match=message):
         write_vectors(tmp_path / "v", 25, embed, "text")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no array", lambda: np.arange(3.0), lambda: np.array([0, 2, 1]), lambda: np.array([0, 99])]
+)
+def test_a_damaged_list_of_distinct_rows_is_made_again(tmp_path, caplog, content):
+    repeated = VECTORS[[0, 1, 1, 2]]
+    write_vectors(tmp_path / "v", 4, lambda start, stop: repeated[start:stop], "text")
+    if callable(content):
+        np.save(tmp_path / "v.kept.npy", content())
+    else:
+        (tmp_path / "v.kept.npy").write_bytes(content)
+    assert write_vectors(tmp_path / "v", 4, lambda *_: pytest.fail("embedded"), "text").kept.tolist() == [0, 1, 3]
+    assert "v.kept.npy is damaged and is computed again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "saved",
+    ["[]", "{", '{"rows": 26, "dimension": 6}', '{"rows": 25, "dimension": 5}', '{"rows": 6, "dimension": 6}',
+     '{"rows": true, "dimension": 6}', '{"rows": -4, "dimension": -6}', '{"rows": 25}'],
+)  # fmt: skip
+def test_progress_that_cannot_be_is_not_trusted(tmp_path, caplog, saved):
+    write_vectors(tmp_path / "v", 25, lambda start, stop: VECTORS[[0] * (stop - start)], "text")
+    (tmp_path / "v.progress.json").write_text(saved)
+    rows = write_vectors(tmp_path / "v", 25, lambda start, stop: VECTORS[start:stop], "text")
+    np.testing.assert_allclose(rows[:], unit(VECTORS), atol=1e-6)
+    assert "v.progress.json or the vectors beside it are damaged" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
@@ -126,6 +127,22 @@ def test_a_saved_state_of_other_settings_or_a_damaged_one_is_not_used(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     damaged = SearchState(20, 20, 2, file, {"rows": 12})
     assert (damaged.done, damaged.restarted) == (0, True)
+
+
+def test_nothing_is_kept_of_a_state_that_is_damaged_on_one_side(tmp_path):
+    generator = np.random.default_rng(4)
+    source, target = unit(generator, 20), unit(generator, 20)
+    file = tmp_path / "state.npz"
+    whole = search_blocks(source, target, 3, state=SearchState(20, 20, 3, file))
+    with zipfile.ZipFile(file) as archive:
+        place = archive.getinfo("backward_index.npy").header_offset + 300
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    state = SearchState(20, 20, 3, file)
+    assert (state.done, state.restarted) == (0, True)
+    assert (state.forward.index == -1).all()
+    assert_equal(search_blocks(source, target, 3, state=state), whole)
 
 
 def test_candidates_may_come_in_any_order_and_number():
