@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from ems.benchmark.workload import Workload, random_workload, text_workload
 from ems.config import Config, load_config
+from ems.inference import choose_device
+from ems.model.dual_encoder import DualEncoder
+from ems.training.trainer import build_model
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,22 @@ class Case:
             return config, text_workload(config, [Path(path) for path in self.text], steps)
         return config, random_workload(config, steps, length=self.length, num_languages=self.languages)
 
-    def to_json(self) -> str:
-        """Write the case down for another process."""
-        return json.dumps(asdict(self))
+    def device(self, config: Config) -> torch.device:
+        """Return the device of the config."""
+        return choose_device(None if config.run.device == "auto" else config.run.device)
 
-    @classmethod
-    def from_json(cls, text: str) -> Case:
-        """Read what `to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        return cls(**fields | {name: tuple(fields[name]) for name in ("overrides", "text")})
+    def model(self, config: Config, workload: Workload) -> DualEncoder:
+        """Build the model with its initial weights on its device."""
+        return build_model(config, workload.vocab_size, workload.num_languages).to(self.device(config))
+
+    @contextmanager
+    def with_tokenizer(self) -> Iterator[Case]:
+        """Yield the case with a tokenizer that needs not be trained anew by every process that opens it."""
+        if not self.text:
+            yield self
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            _, workload = self.open(1)
+            assert workload.tokenizer is not None
+            workload.tokenizer.save(folder)
+            yield replace(self, overrides=(*self.overrides, f"tokenizer.model={folder}"))

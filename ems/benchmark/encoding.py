@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from ems.benchmark.case import Case
 from ems.benchmark.flops import encoder_flops
-from ems.benchmark.measure import in_own_process, matmul_rate, peak_bytes, print_case, seconds
+from ems.benchmark.measure import matmul_rate, print_case, seconds
 from ems.benchmark.plain import plain_encode
 from ems.benchmark.training import MATRIX
+from ems.benchmark.worker import workers
 from ems.benchmark.workload import Workload, describe
 from ems.config import Config, load_config
 from ems.errors import InputError
-from ems.inference import SentenceEncoder, choose_device
+from ems.inference import SentenceEncoder
 from ems.model.dual_encoder import DualEncoder
-from ems.training.trainer import build_model
 
 
 def _sentences(workload: Workload) -> list[str]:
@@ -44,20 +41,18 @@ def _encode_with(name: str, model: DualEncoder, workload: Workload, sentences: l
     return partial(open_with_sentence_transformers(model, workload.tokenizer).encode, sentences)
 
 
-def _open(case: Case, count: int) -> tuple[Config, Workload, list[str], DualEncoder]:
-    """Load what is needed for so many sentences; weights are those before training."""
+def _open(case: Case, count: int) -> tuple[Config, Workload, list[str]]:
+    """Load what is needed for so many sentences."""
     pairs_in_step = load_config(case.config, case.overrides).batching.pairs
     config, workload = case.open(-(-count // (2 * pairs_in_step)))
-    model = build_model(config, workload.vocab_size, workload.num_languages).eval()
-    model.to(choose_device(None if config.run.device == "auto" else config.run.device))
-    return config, workload, _sentences(workload)[:count], model
+    return config, workload, _sentences(workload)[:count]
 
 
-def measure_memory(case: Case, count: int, name: str) -> int:
-    """Embed the sentences with one implementation and return the peak memory of this process in bytes."""
-    _, workload, sentences, model = _open(case, count)
-    _encode_with(name, model, workload, sentences)()
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else peak_bytes()
+def _prepare(name: str, case: Case, count: int) -> Callable[[bool], float]:
+    """Return what embeds all sentences and says how long that took; weights are those before training."""
+    config, workload, sentences = _open(case, count)
+    encode = _encode_with(name, case.model(config, workload).eval(), workload, sentences)
+    return lambda _: seconds(encode)
 
 
 def measure_encoding(case: Case, count: int, baselines: Sequence[str]) -> list[dict[str, Any]]:
@@ -72,25 +67,26 @@ def measure_encoding(case: Case, count: int, baselines: Sequence[str]) -> list[d
         One record for each, ours first: "sentences_per_second", "tokens_per_second", "matmul_fraction", "peak_bytes",
         ours with "ratio_to_...".
     """
-    config, workload, sentences, model = _open(case, count)
+    names = ["ems", *baselines]
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    rates = []
+    with case.with_tokenizer() as case:
+        config, workload, sentences = _open(case, count)
+        device = case.device(config)
+        with workers(names, _prepare, case, count) as running:
+            for _ in range(case.rounds):
+                for name in names:
+                    rates.append(matmul_rate(MATRIX, repeats=3, device=device))
+                    taken[name].append(running[name].do(True))
+            peaks = {name: worker.peak() for name, worker in running.items()}
     assert workload.tokenizer is not None
     longest = config.model.max_tokens
     lengths = np.minimum(workload.tokenizer.encode_flat(sentences)[1], longest).astype(np.int64)
     flops = encoder_flops(lengths, config.model)
-    names = ["ems", *baselines]
-    encode_of = {name: _encode_with(name, model, workload, sentences) for name in names}
-    weight = next(model.parameters())
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    rates = []
-    for _ in range(case.rounds):
-        for name in names:
-            rates.append(matmul_rate(MATRIX, repeats=3, device=weight.device, dtype=weight.dtype))
-            taken[name].append(seconds(encode_of[name]))
     rate = statistics.median(rates)
     records = []
     for name in names:
         middle = statistics.median(taken[name])
-        arguments = (case.to_json(), count, name)
         ratios = {
             f"ratio_to_{other.replace('-', '_')}": statistics.median(
                 b / a for a, b in zip(taken["ems"], taken[other], strict=True)
@@ -105,15 +101,10 @@ def measure_encoding(case: Case, count: int, baselines: Sequence[str]) -> list[d
                 "tokens_per_second": int(lengths.sum()) / middle,
                 "seconds": middle,
                 "matmul_fraction": flops / rate / middle,
-                "peak_bytes": in_own_process("ems.benchmark.encoding", *arguments)["peak_bytes"],
+                "peak_bytes": peaks[name],
                 **ratios,
                 "text": describe(workload, longest),
             }
         )
         print_case(records[-1])
     return records
-
-
-if __name__ == "__main__":
-    case = Case.from_json(sys.argv[1])
-    print(json.dumps({"peak_bytes": measure_memory(case, int(sys.argv[2]), sys.argv[3])}))

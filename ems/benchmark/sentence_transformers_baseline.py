@@ -47,11 +47,12 @@ def ranking_steps(model: DualEncoder, workload: Workload, config: Config) -> Cal
 
     encoder.train()
     loss_of = MultipleNegativesRankingLoss(encoder, scale=1 / config.objective.temperature)
-    optimizer = torch.optim.AdamW(weight_groups(encoder, config.training), lr=config.training.learning_rate)
+    groups = weight_groups(encoder, config.training)
+    optimizer = torch.optim.AdamW(groups, lr=config.training.learning_rate, fused=True)
     texts = workload.texts
 
     def take_step(step: int) -> float:
-        features = [encoder.tokenize(side) for side in texts[step]]
+        features = [encoder.preprocess(side) for side in texts[step]]
         loss = loss_of(features, torch.arange(len(texts[step][0])))
         optimizer.zero_grad()
         loss.backward()

@@ -1,15 +1,12 @@
 """Measure training steps: ours, the plain reading of the paper, and sentence-transformers, in turn on the same batches.
 
 Machines drift, so every round measures the rate of matrix products and one step of each implementation, one after the
-other; ratios are taken within a round, and their median is given. Peak memory is measured in a process of its own.
+other; ratios are taken within a round, and their median is given.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -19,18 +16,17 @@ import torch
 
 from ems.benchmark.case import Case
 from ems.benchmark.flops import step_flops
-from ems.benchmark.measure import in_own_process, matmul_rate, peak_bytes, print_case, seconds
+from ems.benchmark.measure import matmul_rate, print_case, seconds
 from ems.benchmark.plain import PlainTrainer
+from ems.benchmark.worker import workers
 from ems.benchmark.workload import Workload, describe
 from ems.config import Config
 from ems.data.collate import PackedBatch, collate, cut_micro_batches
 from ems.data.prefetch import prefetch
 from ems.data.shards import TokenPairs
-from ems.inference import choose_device
-from ems.model.dual_encoder import DualEncoder
+from ems.heap import keep_freed_memory
 from ems.training.device import choose_autocast
 from ems.training.stages import stage, stopwatch
-from ems.training.trainer import build_model
 from ems.training.update import Update
 
 WARM_UP = 2  # rounds that are not counted: allocators, caches, the optimizer's moments
@@ -89,23 +85,6 @@ def _steps_of(name: str, model: Any, workload: Workload, config: Config) -> Call
     return ranking_steps(model, workload, config)
 
 
-def _model(config: Config, workload: Workload) -> DualEncoder:
-    device = choose_device(None if config.run.device == "auto" else config.run.device)
-    return build_model(config, workload.vocab_size, workload.num_languages).to(device)
-
-
-def measure_memory(case: Case, name: str) -> int:
-    """Take two steps with one implementation and return the peak memory of this process in bytes.
-
-    On a GPU it is the memory that PyTorch allocated there, else the resident memory of the process.
-    """
-    config, workload = case.open(2)
-    take_step = _steps_of(name, _model(config, workload), workload, config)
-    for step in range(2):
-        take_step(step)
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else peak_bytes()
-
-
 def _stage_shares(take_step: Callable[[int], object], steps: range) -> dict[str, float]:
     """Time the stages of some steps and return the share of each."""
     with stopwatch() as spent:
@@ -113,6 +92,21 @@ def _stage_shares(take_step: Callable[[int], object], steps: range) -> dict[str,
             take_step(step)
     total = sum(spent.values())
     return {name: round(value / total, 3) for name, value in spent.items()}
+
+
+def _prepare(name: str, case: Case, steps: int) -> Callable[[range], Any]:
+    """Return what takes the steps of a range: seconds of one step, or the shares of the stages of several."""
+    config, workload = case.open(steps)
+    if name == "ems" and case.device(config).type == "cpu":
+        keep_freed_memory()  # as training does
+    take_step = _steps_of(name, case.model(config, workload), workload, config)
+
+    def work(chosen: range) -> Any:
+        if len(chosen) == 1:
+            return seconds(partial(take_step, chosen.start))
+        return _stage_shares(take_step, chosen)
+
+    return work
 
 
 def _ratios(name: str, taken: dict[str, list[float]]) -> dict[str, float]:
@@ -145,20 +139,21 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
     """
     names = ["ems", *baselines]
     rounds = range(WARM_UP, WARM_UP + case.rounds)
-    config, workload = case.open(rounds.stop + STAGED)
-    model = _model(config, workload)
-    step_of = {name: _steps_of(name, copy.deepcopy(model), workload, config) for name in names}
-    device, dtype = next(model.parameters()).device, torch.float32
-    dtype = choose_autocast(config.run.precision, device) or dtype
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    rates = []
-    for step in range(rounds.stop):
-        rates.append(matmul_rate(MATRIX, repeats=3, device=device, dtype=dtype))
-        for name in names:
-            taken[name].append(seconds(partial(step_of[name], step)))
+    steps = rounds.stop + STAGED
+    with case.with_tokenizer() as case:
+        config, workload = case.open(steps)
+        device = case.device(config)
+        dtype = choose_autocast(config.run.precision, device) or torch.float32
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        rates = []
+        with workers(names, _prepare, case, steps) as running:
+            for step in range(rounds.stop):
+                rates.append(matmul_rate(MATRIX, repeats=3, device=device, dtype=dtype))
+                for name in names:
+                    taken[name].append(running[name].do(range(step, step + 1)))
+            peaks = {name: worker.peak() for name, worker in running.items()}
+            stages = running["ems"].do(range(rounds.stop, steps))
     counted = {name: times[WARM_UP:] for name, times in taken.items()}
-    stages = _stage_shares(step_of["ems"], range(rounds.stop, rounds.stop + STAGED))
-    del step_of, model
     lengths = [_lengths(workload.steps[step], config.model.max_tokens) for step in rounds]
     flops = [step_flops(row, config.model, workload.vocab_size) for row in lengths]
     records = []
@@ -174,7 +169,7 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
                 "tokens_per_second": statistics.median(row.sum() / t for row, t in zip(lengths, times, strict=True)),
                 "seconds": statistics.median(times),
                 "matmul_fraction": fraction,
-                "peak_bytes": in_own_process("ems.benchmark.training", case.to_json(), name)["peak_bytes"],
+                "peak_bytes": peaks[name],
                 **_ratios(name, counted),
                 **({"stages": stages} if name == "ems" else {}),
                 **(_void(case, config, fraction) if name == "plain" else {}),
@@ -183,7 +178,3 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
         )
         print_case(records[-1])
     return records
-
-
-if __name__ == "__main__":
-    print(json.dumps({"peak_bytes": measure_memory(Case.from_json(sys.argv[1]), sys.argv[2])}))

@@ -137,14 +137,17 @@ def text_workload(config: Config, paths: Sequence[Path], steps: int) -> Workload
 
 
 def describe(workload: Workload, longest: int) -> str:
-    """Say what the sentences are and how long: mean tokens of both sides, and the shortest and longest tenth."""
-    source, target = (
-        np.concatenate([np.minimum(np.diff(offsets), longest) for offsets in side])
+    """Say what the sentences are and how long: mean tokens of both sides, the shortest and longest tenth, padding."""
+    sides = [
+        [np.minimum(np.diff(offsets), longest) for offsets in side]
         for side in (
             [pairs.src_offsets for pairs in workload.steps],
             [pairs.tgt_offsets for pairs in workload.steps],
         )
-    )
+    ]
+    source, target = (np.concatenate(side) for side in sides)
     low, high = np.quantile(np.concatenate([source, target]), [0.1, 0.9])
-    means = f"mean {source.mean():.1f} and {target.mean():.1f} tokens"
-    return f"{workload.described}; {means}, 80 % have {low:.0f} to {high:.0f}"
+    padded = sum(len(lengths) * int(lengths.max()) for side in sides for lengths in side)
+    padding = 1 - int(source.sum() + target.sum()) / padded
+    means = f"mean {source.mean():.1f} and {target.mean():.1f} tokens, 80 % have {low:.0f} to {high:.0f}"
+    return f"{workload.described}; {means}; padded steps would be {100 * padding:.0f} % padding"

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ems.data.packing import Bucket, PackedSentences
+from ems.data.packing import PackedSentences
+from ems.model.attention import attend_padded
+from ems.model.dropout import Dropout
 
 LAYER_NORM_EPS = 1e-12
 
@@ -47,22 +49,6 @@ class EncoderSizes:
                 raise ValueError(f"{name} must be a whole number from 1 on, not {getattr(self, name)!r}")
         if self.hidden_size % self.num_heads:
             raise ValueError(f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}")
-
-
-def _attend_bucket(qkv: Tensor, bucket: Bucket, dropout: float) -> Tensor:
-    """Attention within the sentences of one bucket: (tokens, 3, heads, head size) -> (tokens, H)."""
-    _, three, heads, head_size = qkv.shape
-    cells = qkv if bucket.gather is None else qkv.index_select(0, bucket.gather)
-    query, key, value = cells.view(bucket.rows, bucket.width, three, heads, head_size).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.real, dropout_p=dropout)
-    mixed = mixed.transpose(1, 2).reshape(bucket.rows * bucket.width, heads * head_size)
-    return mixed if bucket.scatter is None else mixed.index_select(0, bucket.scatter)
-
-
-def _attend_padded(qkv: Tensor, sentences: PackedSentences, dropout: float) -> Tensor:
-    # One split instead of slices: the backward of a slice would write a whole (T, 3H) gradient for every bucket.
-    parts = qkv.split([bucket.num_tokens for bucket in sentences.buckets])
-    return torch.cat([_attend_bucket(p, b, dropout) for p, b in zip(parts, sentences.buckets, strict=True)])
 
 
 def _has_varlen_kernel(qkv: Tensor) -> bool:
@@ -100,7 +86,7 @@ class SelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         if dropout == 0.0 and _has_varlen_kernel(qkv):
             return self.output(_attend_varlen(qkv, sentences))  # type: ignore[no-any-return]
-        return self.output(_attend_padded(qkv, sentences, dropout))  # type: ignore[no-any-return]
+        return self.output(attend_padded(qkv, sentences, dropout))  # type: ignore[no-any-return]
 
 
 class Layer(nn.Module):
@@ -113,13 +99,13 @@ class Layer(nn.Module):
         self.up = nn.Linear(sizes.hidden_size, sizes.feed_forward_size)
         self.down = nn.Linear(sizes.feed_forward_size, sizes.hidden_size)
         self.feed_forward_norm = nn.LayerNorm(sizes.hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout = Dropout(sizes.dropout)
 
     def forward(self, hidden_TH: Tensor, sentences: PackedSentences) -> Tensor:
         """Run the layer: (T, H) -> (T, H)."""
-        hidden_TH = self.attention_norm(hidden_TH + self.dropout(self.attention(hidden_TH, sentences)))
+        hidden_TH = self.attention_norm(self.dropout.add(hidden_TH, self.attention(hidden_TH, sentences)))
         feed_forward = self.down(F.silu(self.up(hidden_TH)))
-        return self.feed_forward_norm(hidden_TH + self.dropout(feed_forward))  # type: ignore[no-any-return]
+        return self.feed_forward_norm(self.dropout.add(hidden_TH, feed_forward))  # type: ignore[no-any-return]
 
 
 class Embeddings(nn.Module):
@@ -130,7 +116,7 @@ class Embeddings(nn.Module):
         self.token = nn.Embedding(sizes.vocab_size, sizes.hidden_size, padding_idx=0)
         self.position = nn.Embedding(sizes.max_tokens + 1, sizes.hidden_size, padding_idx=0)
         self.norm = nn.LayerNorm(sizes.hidden_size, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(sizes.dropout)
+        self.dropout = Dropout(sizes.dropout)
 
     def forward(self, sentences: PackedSentences) -> Tensor:
         """Look tokens up: T tokens -> (T, H)."""

@@ -20,6 +20,7 @@ from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.data.reports import report_table
 from ems.data.stream import PairStream
 from ems.errors import InputError, Interrupted, RunError
+from ems.heap import keep_freed_memory
 from ems.inference import SentenceEncoder, choose_device
 from ems.languages import LANGUAGES
 from ems.model.dual_encoder import DualEncoder, HeadSizes
@@ -78,6 +79,8 @@ class Trainer:
         self.corpus = corpus
         self.folder = folder
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.model = build_model(config, corpus.tokenizer.vocab_size, len(corpus.languages)).to(self.device)
         self.update = Update(self.model, config)
         self.progress = Progress()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -23,6 +22,15 @@ _DROPOUT_STREAM = 0x64726F70  # keeps the seeds of dropout apart from the other 
 def dropout_seed(seed: int, step: int, rank: int, micro_step: int) -> int:
     """Fix the dropout of one forward pass, so that no generator state has to be stored."""
     return int(keyed_hash(seed, _DROPOUT_STREAM, step, rank, micro_step)) >> 1
+
+
+def gradient_norm(model: torch.nn.Module) -> Tensor:
+    """Return the Euclidean norm of all gradients together: a scalar on their device."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if gradients[0].device.type != "cpu":
+        return torch.nn.utils.get_total_norm(gradients)
+    # The scalar product runs in all threads, a norm over a whole tensor in one.
+    return torch.stack([torch.dot(flat, flat) for flat in (g.flatten() for g in gradients)]).sum().sqrt()
 
 
 class Update:
@@ -66,8 +74,9 @@ class Update:
         losses = self.gradient_step(batches, seeds, scale=self.scaler.scale(torch.ones((), device=self.device)))
         with stage("optimizer"):
             self.scaler.unscale_(self.optimizer)
-            limit = config.training.clip_norm if config.training.clip_norm is not None else math.inf
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+            norm = gradient_norm(self.model)
+            if config.training.clip_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), config.training.clip_norm, norm)
         return {**losses, "gradient_norm": norm.to(losses["loss"].dtype)}
 
     def apply(self, step: int) -> float:

@@ -26,7 +26,8 @@ def case(tmp_path):
 
 @pytest.mark.slow
 def test_all_implementations_give_the_same_vectors(case):
-    _, workload, sentences, model = encoding._open(case, 100)
+    config, workload, sentences = encoding._open(case, 100)
+    model = case.model(config, workload).eval()
     ours, plain, theirs = (
         np.asarray(encoding._encode_with(name, model, workload, sentences)())
         for name in ("ems", "plain", "sentence-transformers")

@@ -52,9 +52,9 @@ def test_a_baseline_that_was_written_badly_makes_ratios_void(monkeypatch, tmp_pa
     assert "below 0.45" in training._void(Case(CONFIG, case.overrides, length=9), config, 0.24)["void"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
-def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(training, "in_own_process", lambda *_: {"peak_bytes": 1})
+def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys):
     grown = ["--grow", "length", "4", "8", "16", "--rounds", "1"]
     assert main(["benchmark", "train", "--config", CONFIG, "--set", *tiny_overrides(tmp_path), *grown]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
