@@ -51,8 +51,13 @@ def _encode(arguments: argparse.Namespace) -> None:
     from ems.encode_file import encode_file
     from ems.inference import load
 
+    dtype = None
+    if arguments.int8:
+        import torch
+
+        dtype = torch.int8
     rows = encode_file(
-        load(arguments.model, device=arguments.device),
+        load(arguments.model, device=arguments.device, dtype=dtype),
         arguments.input,
         Path(arguments.output),
         normalize=arguments.normalize,
@@ -154,6 +159,7 @@ def _add_encode(parser: argparse.ArgumentParser) -> Command:
     )
     parser.add_argument("--output", required=True, metavar="FILE.npy", help="float32 array, one row a line of input")
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
+    parser.add_argument("--int8", action="store_true", help="round to 8 bits: faster on CPUs with the instructions")
     add_device(parser)
     return _encode
 

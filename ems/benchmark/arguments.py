@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from ems.arguments import add_config, positive
 
 BASELINES = ("plain", "sentence-transformers")
+ENCODERS = (*BASELINES, "int8")  # the last is ours in 8 bits
 
 
-def _add_speed(parser: argparse.ArgumentParser) -> None:
+def _add_speed(parser: argparse.ArgumentParser, others: Sequence[str]) -> None:
     add_config(parser)
     parser.add_argument(
-        "--baseline", nargs="+", default=[], choices=BASELINES, metavar="NAME", help=" or ".join(BASELINES)
+        "--baseline", nargs="+", default=[], choices=others, metavar="NAME", help="compare with " + ", ".join(others)
     )
     parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="corpus files; default: random ids")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="medians of so many; default: 5")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_speed(parser)
+    _add_speed(parser, BASELINES)
     parser.add_argument("--length", type=positive, metavar="N", help="tokens of every sentence, of random ids")
     parser.add_argument("--languages", type=positive, default=2, metavar="N", help="number, of random ids; default: 2")
     parser.add_argument(
@@ -31,7 +33,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
-    _add_speed(parser)
+    _add_speed(parser, ENCODERS)
     parser.add_argument("--sentences", nargs="+", type=positive, default=[4000], metavar="N", help="default: 4000")
 
 

@@ -21,6 +21,7 @@ from ems.config import Config, load_config
 from ems.errors import InputError
 from ems.inference import SentenceEncoder
 from ems.model.dual_encoder import DualEncoder
+from ems.model.int8 import round_to_int8
 
 
 def _sentences(workload: Workload) -> list[str]:
@@ -32,8 +33,9 @@ def _sentences(workload: Workload) -> list[str]:
 def _encode_with(name: str, model: DualEncoder, workload: Workload, sentences: list[str]) -> Callable[[], object]:
     """Return what embeds all sentences with one implementation."""
     assert workload.tokenizer is not None
-    if name == "ems":
-        return partial(SentenceEncoder(model.encoder, workload.tokenizer).encode, sentences)
+    if name in ("ems", "int8"):
+        encoder = model.encoder if name == "ems" else round_to_int8(model.encoder)
+        return partial(SentenceEncoder(encoder, workload.tokenizer).encode, sentences)
     if name == "plain":
         return partial(plain_encode, model.encoder, workload.tokenizer, sentences)
     from ems.benchmark.sentence_transformers_baseline import open_with_sentence_transformers
@@ -61,7 +63,7 @@ def measure_encoding(case: Case, count: int, baselines: Sequence[str]) -> list[d
     Args:
         case: text, config and rounds.
         count: sentences, of both sides of the text.
-        baselines: out of "plain" and "sentence-transformers".
+        baselines: out of "plain", "sentence-transformers" and "int8", which is ours in 8 bits.
 
     Returns:
         One record for each, ours first: "sentences_per_second", "tokens_per_second", "matmul_fraction", "peak_bytes",
