@@ -207,9 +207,15 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> Command:
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with the test sets (docs/evaluation.md)")
     parser.add_argument(
-        "--tasks", nargs="+", metavar="TASK", help="default: all whose files are there; a wrong name lists them"
+        "--tasks",
+        action="extend",
+        nargs="+",
+        metavar="TASK",
+        help="default: all whose files are there; a wrong name lists them",
     )
-    parser.add_argument("--languages", nargs="+", metavar="CODE", help="score these only; default: all of EMS")
+    parser.add_argument(
+        "--languages", action="extend", nargs="+", metavar="CODE", help="score these only; default: all of EMS"
+    )
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for results.json, results.md, report.html"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ems.arguments import positive
 from ems.benchmark.case import Case
-from ems.benchmark.measure import growth_exponent, print_case
+from ems.benchmark.measure import check_sizes, growth_exponent, print_case
 from ems.errors import InputError
 
 
@@ -19,14 +19,18 @@ def _case(arguments: argparse.Namespace, **more: Any) -> Case:
     return Case(arguments.config, tuple(arguments.set), tuple(arguments.text), rounds=arguments.rounds, **more)
 
 
+def _size(key: str, value: str) -> int:
+    try:
+        return positive(value)
+    except ValueError:
+        raise InputError(f"--grow {key}: {value!r} is not a positive whole number") from None
+
+
 def _with(case: Case, key: str, value: str) -> Case:
     """Return the case with one thing changed: length, languages or a key of the config."""
     if key not in ("length", "languages"):
         return replace(case, overrides=(*case.overrides, f"{key}={value}"))
-    try:
-        number = positive(value)
-    except ValueError:
-        raise InputError(f"--grow {key}: {value!r} is not a positive whole number") from None
+    number = _size(key, value)
     return replace(case, length=number) if key == "length" else replace(case, languages=number)
 
 
@@ -42,18 +46,22 @@ def _train(arguments: argparse.Namespace) -> None:
     key, *values = arguments.grow
     if len(values) < 2:
         raise InputError(f"--grow {key}: name at least two values")
-    taken = [measure_training(_with(case, key, value), arguments.baseline)[0] for value in values]
+    cases = [_with(case, key, value) for value in values]
+    sizes = [_size(key, value) for value in values]
+    check_sizes(sizes, f"--grow {key}")
+    taken = [measure_training(case, arguments.baseline)[0] for case in cases]
     steps = [
-        growth_exponent(list(map(float, pair)), [a["seconds"], b["seconds"]])
-        for pair, (a, b) in zip(itertools.pairwise(values), itertools.pairwise(taken), strict=True)
+        growth_exponent(pair, [a["seconds"], b["seconds"]])
+        for pair, (a, b) in zip(itertools.pairwise(sizes), itertools.pairwise(taken), strict=True)
     ]
-    print_case({"case": f"train, growth with {key}", "values": values, "time_exponents": [round(x, 3) for x in steps]})
+    print_case({"case": f"train, growth with {key}", "values": sizes, "time_exponents": [round(x, 3) for x in steps]})
 
 
 def _encode(arguments: argparse.Namespace) -> None:
     from ems.benchmark.encoding import measure_encoding
 
     sizes = arguments.sentences
+    check_sizes(sizes, "--sentences")
     taken = [measure_encoding(_case(arguments), size, arguments.baseline)[0]["seconds"] for size in sizes]
     if len(sizes) > 1:
         print_case({"case": "encode, growth", "sentences": sizes, "time_exponent": growth_exponent(sizes, taken)})

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ems.errors import InputError
+
 
 def _wait() -> None:
     if torch.cuda.is_initialized():
@@ -53,6 +55,16 @@ def peak_bytes() -> int:
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def check_sizes(sizes: Sequence[float], name: str) -> None:
+    """Make sure that growth over these sizes can be told, before any of them is measured.
+
+    Raises:
+        InputError: a size occurs twice; `name` is the argument that gave them.
+    """
+    if len(set(sizes)) < len(sizes):
+        raise InputError(f"{name}: the values must differ, not {' '.join(f'{size:g}' for size in sizes)}")
 
 
 def growth_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ems.benchmark.measure import growth_exponent, in_own_process, matmul_rate, peak_bytes, print_case, seconds
+from ems.benchmark.measure import (
+    check_sizes,
+    growth_exponent,
+    in_own_process,
+    matmul_rate,
+    peak_bytes,
+    print_case,
+    seconds,
+)
 from ems.errors import InputError
 
 PLANTED = 0.5  # share of the sentences that have a translation
@@ -108,6 +116,7 @@ def benchmark_mining(sizes: Sequence[int], dimension: int, searches: Sequence[st
     Raises:
         InputError: a size, dimension or search that cannot be.
     """
+    check_sizes(sizes, "--sizes")
     if min(sizes) < 2 or dimension < 1:
         raise InputError(f"sizes must be at least 2 and the dimension 1, not {min(sizes)} and {dimension}")
     for search in searches:

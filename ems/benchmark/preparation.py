@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ems.benchmark.measure import growth_exponent, in_own_process, peak_bytes, print_case, seconds
+from ems.benchmark.measure import check_sizes, growth_exponent, in_own_process, peak_bytes, print_case, seconds
 from ems.benchmark.workload import read_text
 from ems.config import Config, load_config
 from ems.data.grammar import training_pairs
@@ -105,6 +105,7 @@ def benchmark_preparation(
         sizes: pairs, ascending.
         text: corpus files to take sentences from; none takes the embedded grammar.
     """
+    check_sizes(sizes, "--sizes")
     cases = []
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*overrides, f"tokenizer.model={_tokenizer(config, overrides, Path(folder), sizes[0], text)}"]

@@ -52,6 +52,8 @@ def test_unusable_sizes_and_searches_are_refused():
         benchmark_mining([10], 4, ["fast"])
     with pytest.raises(InputError, match="at least 2"):
         benchmark_mining([1], 4, ["exact"])
+    with pytest.raises(InputError, match="--sizes: the values must differ, not 5 5"):
+        benchmark_mining([5, 5], 4, ["exact"])
 
 
 def test_scoring_counts_the_language_pairs_of_both_test_sets(tmp_path, capsys):

@@ -68,6 +68,8 @@ def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys):
     [
         (["--grow", "batching.pair", "8", "16"], "unknown key 'pair' in batching; did you mean 'pairs'?"),
         (["--grow", "length", "8"], "name at least two values"),
+        (["--grow", "length", "8", "8"], "--grow length: the values must differ, not 8 8"),
+        (["--grow", "training.schedule", "linear", "cosine"], "'linear' is not a positive whole number"),
         (["--grow", "length", "8", "x"], "'x' is not a positive whole number"),
         (["--text", "no/such/en-de.tsv"], "en-de.tsv"),
         (["--text", "en-de.tsv", "--length", "5"], "--length is for random ids"),
