@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -77,12 +78,16 @@ class PackedSentences:
         """Number of tokens T."""
         return len(self.input_ids)
 
+    @cached_property
+    def buckets_here(self) -> tuple[Bucket, ...]:
+        """The buckets, their index tensors where the tokens are: copied once, and only if attention asks for them."""
+        return tuple(bucket.to(self.input_ids.device) for bucket in self.buckets)
+
     def to(self, device: torch.device | str) -> PackedSentences:
-        """Copy every tensor to `device` (without waiting, when the source is pinned)."""
+        """Copy every tensor but those of the buckets to `device` (without waiting, when the source is pinned)."""
         tensors = (self.input_ids, self.position_ids, self.lengths, self.offsets, self.restore)
         input_ids, position_ids, lengths, offsets, restore = (t.to(device, non_blocking=True) for t in tensors)
-        buckets = tuple(bucket.to(device) for bucket in self.buckets)
-        return PackedSentences(input_ids, position_ids, lengths, offsets, restore, self.max_length, buckets)
+        return PackedSentences(input_ids, position_ids, lengths, offsets, restore, self.max_length, self.buckets)
 
 
 def _make_bucket(lengths: np.ndarray) -> Bucket:

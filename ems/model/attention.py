@@ -33,7 +33,7 @@ class _AttendBuckets(torch.autograd.Function):
         ctx.sentences, ctx.parts = sentences, []
         result = qkv.new_empty(len(qkv), *qkv.shape[2:])
         start = 0
-        for bucket in sentences.buckets:
+        for bucket in sentences.buckets_here:
             own = qkv[start : start + bucket.num_tokens]
             into = result[start : start + bucket.num_tokens]
             cells = own if bucket.gather is None else own.index_select(0, bucket.gather)
@@ -57,7 +57,7 @@ class _AttendBuckets(torch.autograd.Function):
         grad_qkv = grad.new_empty(len(grad), 3, *grad.shape[1:])
         start = 0
         parts, ctx.parts = ctx.parts, []
-        for bucket, (cells, mixed) in zip(ctx.sentences.buckets, parts, strict=True):
+        for bucket, (cells, mixed) in zip(ctx.sentences.buckets_here, parts, strict=True):
             own = grad[start : start + bucket.num_tokens]
             into = grad_qkv[start : start + bucket.num_tokens]
             if bucket.scatter is not None:

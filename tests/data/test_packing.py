@@ -134,3 +134,11 @@ def test_lengths_that_do_not_add_up_are_refused() -> None:
 def test_ragged_positions_count_within_each_run(lengths: list[int]) -> None:
     wanted = [position for length in lengths for position in range(length)]
     assert ragged_positions(np.array(lengths, dtype=np.int64)).tolist() == wanted
+
+
+def test_buckets_are_copied_when_attention_asks_and_only_once():
+    packed = pack(np.arange(6), np.array([1, 2, 3])).to("meta")
+    assert packed.input_ids.device.type == "meta"
+    assert packed.buckets[0].gather.device.type == "cpu"
+    assert packed.buckets_here[0].gather.device.type == "meta"
+    assert packed.buckets_here is packed.buckets_here
