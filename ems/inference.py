@@ -61,11 +61,19 @@ def _batches(lengths: np.ndarray, max_tokens: int, max_rows: int | None) -> Iter
         start = stop
 
 
+def _check_usable(device: torch.device) -> None:
+    """Refuse what PyTorch has a name for but cannot compute on here, such as "meta", which keeps no numbers."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError, AttributeError):  # whichever the backend raises
+        raise InputError(f"device '{device}' cannot be used here; choose 'cpu' or 'cuda'") from None
+
+
 def choose_device(device: str | torch.device | None) -> torch.device:
     """Resolve a device name; None takes a GPU where there is one.
 
     Raises:
-        InputError: the name is unknown, or there is no such device.
+        InputError: the name is unknown, or there is no such device, or none that can compute here.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,8 +81,13 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError:
         raise InputError(f"device {str(device)!r} is not known; choose 'cpu' or 'cuda'") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is cuda, but PyTorch sees no GPU; use cpu")
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("device is cuda, but PyTorch sees no GPU; use cpu")
+        if chosen.index is not None and chosen.index >= torch.cuda.device_count():
+            raise InputError(f"there is no device '{chosen}'; the last is 'cuda:{torch.cuda.device_count() - 1}'")
+    elif chosen.type != "cpu":
+        _check_usable(chosen)
     return chosen
 
 

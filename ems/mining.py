@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ems.errors import nearest
-from ems.search.exact import Floats, Index, Neighbours, UnitRows, mutual_neighbours, unit_rows
+from ems.search.exact import Neighbours, checked_k, mutual_neighbours
+from ems.search.unit_rows import Floats, Index, UnitRows, plain_array, unit_rows
 
 __all__ = [
     "MARGINS",
@@ -72,8 +73,9 @@ def margin_score(cosine: Floats, mean: Floats, margin: str) -> Scores:
         nearly zero, as in unrelated text; 0 / 0, which only rows without direction give, is 0.
 
     Raises:
-        ValueError: unknown margin.
+        ValueError: unknown margin, or masked arrays.
     """
+    cosine, mean = plain_array(cosine, "cosine"), plain_array(mean, "mean")
     if _known(margin, "margin", MARGINS) == "absolute":
         return cosine.astype(np.float64)
     if margin == "distance":
@@ -187,7 +189,7 @@ def mine_bitext(
     """Return the pairs of rows that are probably translations of each other, with their margin scores.
 
     Args:
-        source: numbers (N, D), need not be normalised. A zero row is like nothing.
+        source: numbers (N, D), also a tensor; need not be normalised. A zero row is like nothing.
         target: numbers (M, D).
         margin: "ratio", "distance" or "absolute"; see `margin_score`.
         strategy: "max": the best pairs such that no row is used twice, best first. "fwd": the best target of every
@@ -201,10 +203,11 @@ def mine_bitext(
         scores float64 (P,), source rows int64 (P,) and target rows int64 (P,).
 
     Raises:
-        ValueError: an argument is not one of the above, is empty or not finite, or the dimensions differ.
+        ValueError: an argument is not one of the above, is empty, masked or not finite, or the dimensions differ.
     """
     _known(margin, "margin", MARGINS)
     _known(strategy, "strategy", STRATEGIES)
+    k = checked_k(k)
     if math.isnan(threshold):
         raise ValueError("threshold must be a number, not nan")
     neighbours = mutual_neighbours(unit_rows(source, "source"), unit_rows(target, "target"), k)

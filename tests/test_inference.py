@@ -11,6 +11,8 @@ import torch
 import ems
 from ems import inference
 from ems.data.grammar import held_out
+from ems.errors import InputError
+from ems.inference import choose_device
 
 ODD = [
     "😀 emoji 🏳️‍🌈",
@@ -165,3 +167,17 @@ def test_import_is_light():
 
     code = "import sys, ems; assert 'torch' not in sys.modules and 'tokenizers' not in sys.modules; ems.load"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("device", ["meta", "xla", "privateuseone"])
+def test_a_device_that_cannot_compute_is_refused_in_one_line(tiny_model, device):
+    with pytest.raises(InputError, match=f"^device '{device}' cannot be used here; choose 'cpu' or 'cuda'$"):
+        ems.load(tiny_model, device=device)
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_the_last_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match=r"^there is no device 'cuda:2'; the last is 'cuda:1'$"):
+        choose_device("cuda:2")

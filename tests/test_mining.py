@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from ems.mining import (
     MARGINS,
     STRATEGIES,
+    margin_score,
     mine_bitext,
     mutual_neighbours,
     score_candidates,
@@ -245,6 +247,39 @@ def test_rows_of_extreme_size_are_normalised():
     np.testing.assert_allclose(rows, [[0.6, 0.8]] * 3, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-18, 1e-42, 1e-60, 1e-310])
+def test_the_direction_of_tiny_rows_is_kept_and_rows_beside_them_do_not_change_by_a_bit(size):
+    generator = np.random.default_rng(0)
+    ordinary = generator.standard_normal((20, 7))
+    beside = np.concatenate([ordinary, [[3 * size, -4 * size, 0, 0, 0, 0, 0], [0] * 7]])
+    rows = unit_rows(beside).rows
+    np.testing.assert_allclose(rows[20], [0.6, -0.8, 0, 0, 0, 0, 0], atol=1e-6)
+    assert not rows[21].any()
+    np.testing.assert_array_equal(rows[:20].view(np.uint32), unit_rows(ordinary).rows.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda rows: torch.from_numpy(rows).requires_grad_(),
+        lambda rows: torch.from_numpy(rows).bfloat16(),
+        lambda rows: torch.from_numpy(rows).half(),
+        lambda rows: torch.from_numpy(rows).double().requires_grad_(),
+    ],
+)
+def test_tensors_are_mined_like_arrays_of_their_values(convert):
+    source, target = (convert(side) for side in hubs_and_duplicates())
+    values = source.detach().float().numpy(), target.detach().float().numpy()
+    assert triples(mine_bitext(source, target)) == triples(mine_bitext(*values))
+
+
+def test_margin_scores_take_tensors_and_refuse_masked_arrays():
+    cosine, mean = np.float32([0.5, 0.75]), np.float32([0.25, 0.5])
+    assert margin_score(torch.tensor(cosine, requires_grad=True), mean, "ratio").tolist() == [2.0, 1.5]
+    with pytest.raises(ValueError, match="mean must not be a masked array"):
+        margin_score(cosine, np.ma.masked_equal(mean, 0.5), "ratio")
+
+
 def test_results_have_the_documented_types_and_arguments_stay_as_they_were():
     source, target = hubs_and_duplicates()
     copies = source.copy(), target.copy()
@@ -270,6 +305,11 @@ GOOD = np.eye(3)
         (GOOD, {"margin": "ration"}, "unknown margin 'ration'; did you mean 'ratio'"),
         (GOOD, {"strategy": "forward"}, "unknown strategy 'forward'; did you mean 'fwd'"),
         (GOOD, {"k": 0}, "k must be at least 1, not 0"),
+        (GOOD, {"k": 1.0}, "k must be a whole number, not 1.0"),
+        (GOOD, {"k": "4"}, "k must be a whole number, not '4'"),
+        (np.ma.masked_equal(np.eye(3), 1), {}, "source must not be a masked array"),
+        (torch.eye(3).to_sparse(), {}, "source must be real numbers"),
+        (torch.eye(3, dtype=torch.complex64), {}, "source must be real numbers, not complex64"),
         (GOOD, {"threshold": math.nan}, "threshold must be a number"),
     ],
 )

@@ -125,13 +125,23 @@ class Comparison:
             raise RunError(f"{len(fallen)} scores fell by more than the interval: {named}{more}")
 
 
-def _old_encoder(encoders: Sequence[Mapping[str, Any]], name: str, source: str) -> Mapping[str, Any]:
+def _old_encoder(encoders: Sequence[Mapping[str, Any]], new: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """Return the old encoder of the same name; of several, the one with the same fingerprint."""
     if len(encoders) == 1:
         return encoders[0]
-    for encoder in encoders:
-        if encoder["name"] == name:
-            return encoder
-    raise InputError(f"{source}: no encoder named {name} in it; there are {', '.join(e['name'] for e in encoders)}")
+    name, fingerprint = new["name"], new.get("fingerprint")
+    named = [old for old in encoders if old["name"] == name]
+    if not named:
+        raise InputError(f"{source}: no encoder named {name} in it; there are {', '.join(e['name'] for e in encoders)}")
+    if len(named) == 1:
+        return named[0]
+    same = [old for old in named if fingerprint is not None and old.get("fingerprint") == fingerprint]
+    if len(same) != 1:
+        raise InputError(
+            f"{source}: {len(named)} encoders in it are named {name}, {len(same)} of them with the fingerprint "
+            f"{fingerprint} of the one to compare"
+        )
+    return same[0]
 
 
 def _title(record: Mapping[str, Any]) -> str:
@@ -190,18 +200,18 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], source: str | Path =
 
     Args:
         old: as `ems.eval.results_file.read_results` returns it. One encoder is compared with every new one; of
-            several, the one of the same name is.
+            several, the one of the same name is, and of several of that name, the one with the same fingerprint.
         new: the same, or as `ems.eval.suite.run_suite` returns it.
         source: where the old ones are from, for messages.
 
     Raises:
-        InputError: an encoder without a partner, records that differ in data or protocol, records whose outcomes
-            cannot be used, or nothing to compare at all.
+        InputError: an encoder without a partner or with several, records that differ in data or protocol, records
+            whose outcomes cannot be used, or nothing to compare at all.
     """
     comparison = Comparison()
     source = str(source)
     for encoder in new["encoders"]:
-        before = _old_encoder(old["encoders"], encoder["name"], source)["records"]
+        before = _old_encoder(old["encoders"], encoder, source)["records"]
         partners = [_partner(record, before, source) for record in encoder["records"]]
         for record, partner in zip(encoder["records"], partners, strict=True):
             if partner is None:

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ems.errors import InputError
+from ems.eval.embedding_cache import cache_folder, keep_vectors, read_vectors
+from ems.eval.encoder_names import default_name, encoder_name
 from ems.eval.parallel_text import digest_lines
-from ems.eval.precomputed import PrecomputedEmbeddings, load_array
-from ems.files import atomic_write
+from ems.eval.precomputed import PrecomputedEmbeddings
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,6 @@ class SupportsEncode(Protocol):
 
     def encode(self, sentences: list[str], /) -> Any:
         """Return numbers (N, D), row i for sentence i."""
-
-
-def encoder_name(encoder: object) -> str:
-    """Return the name that an encoder gives itself, or that of its class."""
-    name = getattr(encoder, "name", None)
-    return name if isinstance(name, str) else type(encoder).__name__
 
 
 @contextmanager
@@ -157,14 +152,12 @@ class OpenedEncoder:
         kept = self.cache / self.fingerprint / f"{digest_lines([('', sentences)])}.npy"
         if kept.is_file():
             try:
-                return _as_vectors(load_array(kept), len(sentences), self.name)
+                return read_vectors(kept)
             except (OSError, ValueError):
                 logger.warning("%s is damaged and is computed again", kept)
         vectors = _as_vectors(self.function(sentences), len(sentences), self.name)
         if _unusable_row(vectors) is None:  # what cannot be scored is not worth keeping
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(kept) as file:
-                np.save(file, vectors)
+            keep_vectors(kept, vectors)
         return vectors
 
 
@@ -263,6 +256,10 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise _without_sentence_transformers(folder) from error
+    if device is not None:
+        from ems.inference import choose_device
+
+        choose_device(device)
     try:
         model = SentenceTransformer(str(folder), device=device)
     except (OSError, ValueError, RuntimeError) as error:
@@ -271,21 +268,13 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
     return lambda sentences: model.encode(sentences, batch_size=batch_size or 32, show_progress_bar=False)
 
 
-def _cache_folder(cache: Path) -> Path:
-    """Make the folder, so that an unusable one is found before time goes into encoding."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cache {cache} cannot be used as a folder ({error.strerror})") from error
-    return cache
-
-
 def open_encoder(
     spec: str | Path | SupportsEncode,
     *,
     batch_size: int | None = None,
     device: str | None = None,
     cache: str | Path | None = None,
+    name: str | None = None,
 ) -> OpenedEncoder:
     """Open an encoder.
 
@@ -296,17 +285,21 @@ def open_encoder(
         device: "cpu", "cuda", ...; None leaves it to the model.
         cache: folder to keep embeddings in, by the encoder's fingerprint and the sentences' digest; made if absent.
             An object takes part if it has a `fingerprint` (str).
+        name: for people; None: the end of the folder's path, or the object's own name.
 
     Raises:
         InputError: the folder is none of these or cannot be opened, or `cache` is no folder.
         TypeError: an object without `encode`.
     """
-    cache = None if cache is None else _cache_folder(Path(cache))
+    cache = None if cache is None else cache_folder(Path(cache))
     if not isinstance(spec, (str, Path)):
         _check_object(spec)
         fingerprint = getattr(spec, "fingerprint", None)
         return OpenedEncoder(
-            encoder_name(spec), fingerprint if isinstance(fingerprint, str) else None, spec.encode, cache
+            name or encoder_name(spec),
+            fingerprint if isinstance(fingerprint, str) else None,
+            spec.encode,
+            cache,
         )
     folder, kind = Path(spec), _kind(Path(spec))
     if kind == "ems":
@@ -316,7 +309,4 @@ def open_encoder(
     else:
         # Looked up by text, hence nothing to be gained from a cache.
         function, cache = PrecomputedEmbeddings(folder).encode, None
-    # "runs/quickstart/model" says more than "model".
-    parts = folder.resolve().parts
-    name = "/".join(parts[-2:]) if parts[-1] == "model" else parts[-1]
-    return OpenedEncoder(name, folder_fingerprint(folder), function, cache)
+    return OpenedEncoder(name or default_name(folder.resolve()), folder_fingerprint(folder), function, cache)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,14 @@ def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is something else, or cut off.
+        ValueError: it is something else, damaged, or cut off, or announces more numbers than there is memory for.
     """
     try:
         loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (EOFError, BadZipFile) as error:
-        raise ValueError(str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:  # NumPy evaluates the header as Python: damage there raises nearly anything
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     if not isinstance(loaded, np.ndarray):
         raise ValueError("it is an .npz archive; save one array a file")
     return loaded

@@ -32,7 +32,9 @@ def _is_outcome(value: Any) -> bool:
     score, of = (value.get("score"), value.get("of")) if isinstance(value, dict) else (None, None)
     if not isinstance(score, str) or not re.fullmatch("[0-9]+", score):
         return False
-    return isinstance(of, int) or (isinstance(of, str) and len(of) == len(score) and bool(re.fullmatch("[0-9]+", of)))
+    if isinstance(of, int):
+        return _is_score(of)
+    return isinstance(of, str) and len(of) == len(score) and bool(re.fullmatch("[0-9]+", of))
 
 
 def _check_record(where: str, record: Any) -> None:
@@ -64,7 +66,7 @@ def _check_record(where: str, record: Any) -> None:
 
 
 def read_results(path: Path | str) -> dict[str, Any]:
-    """Read results.json, as `ems.eval.suite.write_results` leaves it.
+    """Read results.json, as `ems.eval.output_folder.write_results` leaves it.
 
     Raises:
         InputError: no such file, not JSON, another format version, or entries that cannot be compared.

@@ -36,7 +36,13 @@ def _same_length(source: UnitRows, target: UnitRows) -> None:
 
 
 def accuracy(found: Index) -> float:
-    """Return the share of rows i with `found[i] == i`; `found` is int64 (N,), N at least 1."""
+    """Return the share of rows i with `found[i] == i`; `found` is int64 (N,).
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if len(found) == 0:
+        raise ValueError("the accuracy of no rows is not defined")
     return float((found == np.arange(len(found))).mean())
 
 
@@ -72,11 +78,14 @@ def bitext_metrics(gold: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
         "precision", "recall", "f1" and "accuracy".
 
     Raises:
-        ValueError: not two lists of one length, or empty.
+        ValueError: not two lists of one length, empty, or of something other than integers.
     """
     gold_N, predicted_N = np.asarray(gold), np.asarray(predicted)
     if gold_N.ndim != 1 or gold_N.shape != predicted_N.shape or gold_N.size == 0:
         raise ValueError(f"gold and predicted must be lists of one length, not {gold_N.shape} and {predicted_N.shape}")
+    for name, numbers in (("gold", gold_N), ("predicted", predicted_N)):
+        if numbers.dtype.kind not in "iu":
+            raise ValueError(f"{name} must hold integers, not {numbers.dtype}")
     _, classes = np.unique(np.concatenate([gold_N, predicted_N]), return_inverse=True)
     of_gold, of_predicted = classes[: len(gold_N)], classes[len(gold_N) :]
     num_classes = int(classes.max()) + 1
@@ -234,6 +243,15 @@ class XsimppResult:
     by_type: dict[str, int] = field(default_factory=dict)
 
 
+def _check_errtypes(errtypes: Mapping[str, Mapping[str, Any]]) -> None:
+    for altered, entry in errtypes.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("src"), str) or "errtype" not in entry:
+            raise ValueError(
+                f"errtypes must give 'src', a text, and 'errtype' for every altered sentence, but {altered!r:.60} has "
+                f"{entry!r:.80}"
+            )
+
+
 def xsimpp_error_rate(
     source: ArrayLike,
     target: ArrayLike,
@@ -254,9 +272,10 @@ def xsimpp_error_rate(
         k: neighbours that are scored, and over which means are taken.
 
     Raises:
-        ValueError: M <= N, a text is missing, or as `xsim_error_rate`.
+        ValueError: M <= N, a text is missing, an entry of `errtypes` lacks a key, or as `xsim_error_rate`.
     """
     check_margin(margin, k)
+    _check_errtypes(errtypes)
     source_rows, target_rows = unit_rows(source, "source"), unit_rows(target, "target")
     if len(source_rows) >= len(target_rows):
         raise ValueError(

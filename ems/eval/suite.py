@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,12 +35,12 @@ from ems.eval.benchmarks import (
     xed,
     xsimpp,
 )
+from ems.eval.encoder_names import distinct_names
 from ems.eval.encoders import SupportsEncode, check_encoder, open_encoder, warnings_worded
+from ems.eval.output_folder import check_output, saying_what_is_kept
 from ems.eval.parallel_text import NoLanguageLeft
 from ems.eval.record import Record
-from ems.eval.report import to_html, to_markdown
 from ems.eval.results_file import FORMAT_VERSION
-from ems.files import atomic_write, write_json
 from ems.languages import LANGUAGES
 
 logger = logging.getLogger(__name__)
@@ -201,21 +201,12 @@ def _plan(
             logger.warning("%s is left out: %s", name, error)
             left_out.append({"task": name, "reason": str(error)})
     if not runnable:
-        raise InputError(f"{data_folder}: no task has any of the languages {', '.join(languages or [])}")
+        asked = "a language that is scored unasked" if languages is None else f"any of {', '.join(languages)}"
+        first, more = left_out[0], f"; and {len(left_out) - 1} more tasks" if len(left_out) > 1 else ""
+        raise InputError(f"{data_folder}: no task has {asked}: {first['task']}: {first['reason']}{more}")
     if strict and languages is not None:
         _check_every_language(runnable, data_folder, languages)
     return runnable, left_out
-
-
-@contextmanager
-def _saying_what_is_kept(results: Mapping[str, Any], output: Path | None) -> Iterator[None]:
-    """Say, when a run ends early for whatever reason, where the tasks are that it finished."""
-    try:
-        yield
-    except BaseException:
-        if output is not None and results["encoders"]:
-            logger.warning("the run ended early; the tasks that it finished are in %s", output / "results.json")
-        raise
 
 
 def _distinct(records: Sequence[Record]) -> list[Record]:
@@ -239,7 +230,7 @@ def run_suite(
 
     Args:
         encoders: one or several of what `ems.eval.encoders.open_encoder` takes: model folders, or objects with
-            `encode(list of N str) -> (N, D) array`.
+            `encode(list of N str) -> (N, D) array`. Their names in the results differ.
         data_folder: holds the test sets as they were released; each benchmark's module says where.
         tasks: names out of `TASKS`; None: those of `DEFAULT_TASKS` whose files are there.
         languages: codes in any spelling; None: all languages of `ems` that a test set has.
@@ -257,8 +248,8 @@ def run_suite(
         and, in the file of a run that ended early, those that it had not come to.
 
     Raises:
-        InputError: an encoder, task, language or file that cannot be used. The files of all tasks are read, and the
-            folders of all encoders looked into, before the first sentence is encoded.
+        InputError: an encoder, task, language, file or output that cannot be used, or an encoder given twice. The files
+            of all tasks are read, and the folders of all encoders looked into, before the first sentence is encoded.
         ValueError: an encoder returns something other than one finite vector a sentence.
     """
     data_folder, output = Path(data_folder), None if output is None else Path(output)
@@ -266,15 +257,16 @@ def run_suite(
     specs = list(encoders) if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
     if not specs:
         raise InputError("no encoder given")
-    if output is not None and output.exists() and not output.is_dir():
-        raise InputError(f"output {output} is a file; name a folder")
+    names = distinct_names(specs)
+    if output is not None:
+        check_output(output)
     for spec in specs[1:]:  # the first is opened as soon as the files are read
         check_encoder(spec)
     runnable, left_out = _plan(chosen, data_folder, languages, strict=strict, named=tasks is not None)
     results: dict[str, Any] = {"format": FORMAT_VERSION, "ems_version": ems.__version__, "encoders": []}
-    with _saying_what_is_kept(results, output):
-        for spec in specs:
-            encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache)
+    with saying_what_is_kept(output) as written:
+        for spec, shown in zip(specs, names, strict=True):
+            encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache, name=shown)
             scored: dict[str, Any] = {"name": encoder.name, "fingerprint": encoder.fingerprint, "records": []}
             for number, name in enumerate(runnable, 1):
                 logger.info("%s: %s", encoder.name, name)
@@ -284,18 +276,5 @@ def run_suite(
                 scored["not_scored"] = left_out + [{"task": later, "reason": NOT_YET} for later in runnable[number:]]
                 if number == 1:
                     results["encoders"].append(scored)
-                if output is not None:
-                    write_results(results, output)
+                written.write(results)
     return results
-
-
-def write_results(results: Mapping[str, Any], output: Path) -> None:
-    """Write results.json, results.md and report.html into a folder, each atomically.
-
-    results.json is whole; what the other two show is made from it, so they can be made again by `ems.eval.report`.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "results.json", results)
-    for name, render in (("results.md", to_markdown), ("report.html", to_html)):
-        with atomic_write(output / name, "w") as file:
-            file.write(render(results))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import os
 from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass
@@ -29,22 +28,15 @@ from ems.errors import InputError, nearest
 from ems.eval.encoders import OpenedEncoder, SupportsEncode, open_encoder
 from ems.files import atomic_write, sync_folder, write_json
 from ems.inference import choose_device
+from ems.mine_files.folder import check_places, locked, places_of, remove
 from ems.mine_files.memory import rows_at_a_time
 from ems.mine_files.unique_sentences import LineCounts, UniqueSentences
 from ems.mine_files.vector_file import VectorFile
-from ems.mine_files.work import (
-    both_vectors,
-    check_places,
-    discard_if_nothing_is_embedded,
-    identity_of,
-    locked,
-    read_or_resume,
-    remove,
-)
+from ems.mine_files.work import both_vectors, discard_if_nothing_is_embedded, identity_of, look_up, read_or_resume
 from ems.mining import MARGINS, STRATEGIES, choose_pairs, score_candidates
 from ems.search.approximate import search_approximate
 from ems.search.blocks import SearchState, neighbours_on, neighbours_on_cpu, search_blocks
-from ems.search.exact import Neighbours
+from ems.search.exact import Neighbours, checked_k
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +96,26 @@ def _check_choice(value: str, what: str, choices: Sequence[str]) -> None:
     if value not in choices:
         near = nearest(value, choices)
         raise InputError(f"unknown {what} {value!r}; did you mean {near!r}? There are {', '.join(choices)}")
+
+
+def _checked_k(k: int) -> int:
+    try:
+        return checked_k(k)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _checked_threshold(threshold: float | None, strategy: str) -> float | None:
+    """Return the score to exceed, None for no limit."""
+    if threshold is None:
+        return 0.0 if strategy == "max" else None
+    try:
+        number = float(threshold)
+    except (TypeError, ValueError):
+        raise InputError(f"threshold must be a number, not {threshold!r}") from None
+    if math.isnan(number) or number == math.inf:
+        raise InputError(f"threshold must be a number, or -inf for no limit, not {number}")
+    return None if number == -math.inf else number
 
 
 def _opened(
@@ -214,7 +226,7 @@ def mine_files(
         strategy: "max", "intersect", "fwd" or "bwd"; see `ems.mining.mine_bitext`.
         k: neighbours of a sentence that are scored, and over which its mean is taken.
         threshold: a score that pairs must exceed to be written, whatever the strategy. None: 0 for "max", no limit
-            for the others, as in `mine_bitext`.
+            for the others, as in `mine_bitext`; -inf: no limit.
         memory: bytes, beyond the interpreter, the model and its batches, that search and choice of pairs may take.
         approximate: search by `ems.search.approximate`, for millions of sentences without a GPU.
         source_vectors: `.npy` array with one row a line of `source`, as `ems encode` writes it, used in place of the
@@ -233,21 +245,17 @@ def mine_files(
     """
     _check_choice(margin, "margin", MARGINS)
     _check_choice(strategy, "strategy", STRATEGIES)
-    if operator.index(k) < 1:
-        raise InputError(f"k must be at least 1, not {k}")
-    if threshold is not None and math.isnan(threshold):
-        raise InputError("threshold must be a number, not nan")
-    threshold = 0.0 if threshold is None and strategy == "max" else threshold
-    files, output = (Path(source), Path(target)), Path(output)
+    k, threshold = _checked_k(k), _checked_threshold(threshold, strategy)
+    files, (output, report_file, work) = (Path(source), Path(target)), places_of(output)
     given = (Path(source_vectors) if source_vectors else None, Path(target_vectors) if target_vectors else None)
-    work, report_file = output.with_name(f".{output.name}.work"), output.with_name(f"{output.name}.json")
     check_places([*files, *(file for file in given if file)], [output, report_file], work)
     opened = _opened(encoder, given, batch_size, device)
     model = None if opened is None else {"name": opened.name, "fingerprint": opened.fingerprint}
     with locked(work):
         sentences = read_or_resume(
-            work, files, identity_of(files, given, opened), resumable=opened is None or opened.fingerprint is not None
+            work, files, identity_of(given, opened), resumable=opened is None or opened.fingerprint is not None
         )
+        looked_up = look_up(work, files, sentences, given)
         pairs, dimension, equal_vectors, k_used, recall = _NO_PAIRS, 0, (0, 0), (0, 0), None
         if all(len(side) for side in sentences):
             # Said now rather than after the embedding, though the dimension is not known yet.
@@ -256,7 +264,7 @@ def mine_files(
             except InputError:
                 discard_if_nothing_is_embedded(work, given)
                 raise
-            rows = both_vectors(work, files, sentences, given, opened)
+            rows = both_vectors(work, files, sentences, given, looked_up, opened)
             opened = None  # its memory is free for the search
             forward, backward, recall = _search(work, *rows, k, memory, approximate, device)
             pairs = _chosen(forward, backward, *rows, margin, strategy)

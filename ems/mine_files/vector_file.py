@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ems.errors import InputError
-from ems.eval.precomputed import load_array
 from ems.files import atomic_write, write_json
 from ems.mine_files.unique_sentences import first_occurrences
-from ems.search.exact import Floats, Index, unit_rows
+from ems.search.unit_rows import Floats, Index, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -59,39 +60,83 @@ class VectorFile:
         return np.fromfile(self._path, dtype="<f4", count=count, offset=offset).reshape(-1, self.shape[1])
 
 
-def _progress(path: Path, progress: Path, num_rows: int) -> tuple[int, int]:
-    """Return rows and dimension as they were saved.
+@dataclass(frozen=True)
+class _Progress:
+    """Say what is finished; written after every chunk, and when the distinct rows are known.
+
+    Attributes:
+        rows: whole chunks, or all.
+        dimension: values of a row; 0 before the first chunk.
+        digests: of the bytes of every chunk.
+        kept: digest of the file that lists the distinct rows; "" before it is written.
+    """
+
+    rows: int = 0
+    dimension: int = 0
+    digests: tuple[str, ...] = ()
+    kept: str = ""
+
+
+def _digest(content: bytes | memoryview) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def _saved_progress(path: Path, progress: Path, num_rows: int) -> _Progress:
+    """Return what was saved.
 
     Raises:
         OSError: a file is missing.
-        ValueError: they cannot be those of the file.
+        ValueError: it cannot be about the file.
     """
     saved = json.loads(progress.read_bytes())
-    rows, dimension = (saved.get("rows"), saved.get("dimension")) if isinstance(saved, dict) else (None, None)
+    if not isinstance(saved, dict) or saved.keys() != asdict(_Progress()).keys():
+        raise ValueError("it is about something else")
+    rows, dimension, digests = saved["rows"], saved["dimension"], saved["digests"]
     if type(rows) is not int or type(dimension) is not int or not 0 < rows <= num_rows or dimension < 1:
         raise ValueError(f"rows {rows!r}, dimension {dimension!r}")
     if rows % CHUNK and rows < num_rows:
         raise ValueError(f"rows {rows} are no whole chunks")
+    if not isinstance(digests, list) or len(digests) != -(-rows // CHUNK):
+        raise ValueError("the digests are not those of all chunks")
     # Behind the rows that count, a kill may have left a part of the next chunk.
     beyond = path.stat().st_size - rows * dimension * 4
     if beyond < 0 or (beyond > 0 and rows == num_rows):
         raise ValueError(f"{beyond:+d} bytes")
-    return rows, dimension
+    return _Progress(rows, dimension, tuple(digests), saved["kept"])
 
 
-def _written_rows(path: Path, progress: Path, num_rows: int) -> tuple[int, int]:
-    """Return rows and dimension of what an interrupted run has written and synced."""
+def _undamaged_rows(path: Path, found: _Progress) -> int:
+    """Return the rows before the first chunk that is not as it was written; reads the file once."""
+    with open(path, "rb") as file:
+        for chunk, digest in enumerate(found.digests):
+            size = min(CHUNK, found.rows - chunk * CHUNK) * found.dimension * 4
+            if _digest(file.read(size)) != digest:
+                return chunk * CHUNK
+    return found.rows
+
+
+def _finished(path: Path, progress: Path, num_rows: int) -> _Progress:
+    """Return what an interrupted run has written and synced, as far as it is undamaged."""
     if not progress.exists():
-        return 0, 0
+        return _Progress()
     try:
-        return _progress(path, progress, num_rows)
+        found = _saved_progress(path, progress, num_rows)
+        rows = _undamaged_rows(path, found)
     except (OSError, ValueError, RecursionError):
         logger.warning("%s or the vectors beside it are damaged: the sentences are embedded again", progress)
-        return 0, 0
+        return _Progress()
+    if rows == found.rows:
+        return found
+    logger.warning("%s is damaged: sentences from %d on are embedded again", path, rows + 1)
+    return _Progress(rows, found.dimension, found.digests[: rows // CHUNK]) if rows else _Progress()
 
 
 def _kept_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.kept.npy")
+
+
+def _progress_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.progress.json")
 
 
 def _distinct(vectors: VectorFile) -> Index:
@@ -102,33 +147,39 @@ def _distinct(vectors: VectorFile) -> Index:
     return first_occurrences(digests)
 
 
-def _read_kept(file: Path, rows: int) -> Index | None:
+def _read_kept(file: Path, digest: str) -> Index | None:
     """Return which rows are distinct, None where that is not known yet."""
-    if not file.exists():
+    if not digest:
         return None
     try:
-        kept = load_array(file)
-    except (OSError, ValueError):
-        kept = np.empty(0)
-    ascending = kept.ndim == 1 and kept.dtype == np.int64 and kept.size > 0 and bool((np.diff(kept) > 0).all())
-    if ascending and kept[0] == 0 and kept[-1] < rows:
+        content = file.read_bytes()
+    except OSError:
+        content = b""
+    if _digest(content) == digest:
+        kept: Index = np.load(io.BytesIO(content))
         return kept
     logger.warning("%s is damaged and is computed again", file)
     return None
 
 
-def _opened(path: Path, rows: int, dimension: int) -> VectorFile:
+def _opened(path: Path, finished: _Progress) -> VectorFile:
     """Open a complete file; which of its rows are distinct is found once."""
-    kept = _read_kept(_kept_file(path), rows)
+    kept = _read_kept(_kept_file(path), finished.kept)
     if kept is None:
-        kept = _distinct(VectorFile(path, rows, dimension))
+        kept = _distinct(VectorFile(path, finished.rows, finished.dimension))
+        content = io.BytesIO()
+        np.save(content, kept)
         with atomic_write(_kept_file(path)) as file:
-            np.save(file, kept)
-    return VectorFile(path, rows, dimension, None if len(kept) == rows else kept)
+            file.write(content.getbuffer())
+        write_json(_progress_file(path), asdict(replace(finished, kept=_digest(content.getbuffer()))))
+    return VectorFile(path, finished.rows, finished.dimension, None if len(kept) == finished.rows else kept)
 
 
 def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], name: str) -> VectorFile:
     """Embed rows 0 to `num_rows`, chunk after chunk, and open the result; call it again after a kill to go on.
+
+    What is there already is read once and compared with the digests of its chunks; from a damaged one on, all are
+    embedded again, which is said.
 
     Args:
         path: file to write; `path`.progress.json and `path`.kept.npy stand beside it.
@@ -141,10 +192,9 @@ def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], n
         InputError: the vectors are not finite, or their dimension or number is not what it should be.
         OSError: the disk is full; what is written so far is kept.
     """
-    progress = path.with_name(f"{path.name}.progress.json")
-    rows, dimension = _written_rows(path, progress, num_rows)
-    if rows == 0:
-        _kept_file(path).unlink(missing_ok=True)
+    progress = _progress_file(path)
+    finished = _finished(path, progress, num_rows)
+    rows, dimension = finished.rows, finished.dimension
     with (
         os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file,
         tqdm(desc=f"encode {name}", unit="sent", total=num_rows, disable=not sys.stderr.isatty()) as bar,
@@ -164,10 +214,12 @@ def write_vectors(path: Path, num_rows: int, embed: Callable[[int, int], Any], n
             if len(vectors) != stop - rows or (rows > 0 and vectors.shape[1] != dimension):
                 expected = (stop - rows, dimension or vectors.shape[1])
                 raise InputError(f"{name}: the encoder returned shape {vectors.shape}, not {expected}")
-            file.write(vectors.astype("<f4").tobytes())
+            content = vectors.astype("<f4").tobytes()
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
             bar.update(stop - rows)
             rows, dimension = stop, vectors.shape[1]
-            write_json(progress, {"rows": rows, "dimension": dimension})
-    return _opened(path, rows, dimension)
+            finished = _Progress(rows, dimension, (*finished.digests, _digest(content)))
+            write_json(progress, asdict(finished))
+    return _opened(path, finished)

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ems.search.blocks import BestNeighbours, Rows, SearchState
-from ems.search.exact import Floats, Index, Neighbours
+from ems.search.exact import Neighbours
+from ems.search.unit_rows import Floats, Index
 
 RECALL = 0.95  # share of the nearest neighbours that a search must find on the sample, weighted
 SHARD_ROWS = 4_000_000

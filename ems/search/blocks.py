@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +21,8 @@ import torch
 from tqdm import tqdm
 
 from ems.files import atomic_write
-from ems.search.exact import Floats, Index, Neighbours, UnitRows, mutual_neighbours
+from ems.search.exact import Neighbours, mutual_neighbours
+from ems.search.unit_rows import Floats, Index, UnitRows
 
 BLOCK_ROWS = 65_536  # larger blocks gain nothing: the time to read and merge them is already small
 SAVE_SECONDS = 30.0  # between saved states at least, and 20 times what saving takes
@@ -116,7 +116,7 @@ class SearchState:
                 for side, best in (("forward", self.forward), ("backward", self.backward)):
                     best.similarity[:], best.index[:] = saved[f"{side}_similarity"], saved[f"{side}_index"]
                 self.done = int(saved["done"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:  # zip and .npy readers raise whatever damage makes them stumble over
             self._begin()  # what was restored of one side would be found, and merged, again
             self.restarted = True
 

@@ -12,114 +12,18 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from hashlib import blake2b
+from typing import SupportsIndex
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float32]
-Index = NDArray[np.int64]
+from ems.search.unit_rows import Floats, Index, UnitRows
 
 # Rows and columns of the similarity matrix held at a time: 4 MB of float32, enough for full matrix product speed. A
 # larger tile leaves the caches.
 TILE = (1024, 1024)
 # Neighbouring columns, and rows, whose largest value is kept: the best of a row are then looked for in few groups.
 ROW_GROUP, COLUMN_GROUP = 64, 32
-
-
-@dataclass(frozen=True)
-class UnitRows:
-    """Hold embeddings ready for cosine search: each distinct row once, with norm 1 or 0.
-
-    A matrix product rounds equal columns differently according to where they stand (measured: 3 to 7 of 100 products
-    of duplicates differ). Searching the distinct rows only is what makes duplicates tie exactly.
-
-    Attributes:
-        rows: float32 (U, D), in order of first occurrence.
-        row_of: int64 (N,), which of `rows` each embedding is.
-    """
-
-    rows: Floats
-    row_of: Index
-
-    def __len__(self) -> int:
-        return len(self.row_of)
-
-    @property
-    def has_duplicates(self) -> bool:
-        """Say whether some row occurs twice."""
-        return len(self.rows) < len(self.row_of)
-
-    def occurrences(self, k: int) -> Index:
-        """Return int64 (U, at most k): the first k embeddings that are each distinct row, ascending, padded with -1."""
-        counts = np.bincount(self.row_of, minlength=len(self.rows))
-        order = np.argsort(self.row_of, kind="stable")
-        position = np.arange(min(k, int(counts.max())))
-        starts = np.cumsum(counts) - counts
-        found = order[np.minimum(starts[:, None] + position, len(order) - 1)]
-        return np.where(position < counts[:, None], found, -1)
-
-
-def _distinct_rows(embeddings: Floats) -> tuple[Floats, Index]:
-    """Return the distinct rows in order of first occurrence, and which of them each row is."""
-    # The bits of the first two values tell nearly all rows apart; only rows that agree there are compared in full.
-    key = np.ascontiguousarray(embeddings[:, :2]).view(np.uint32).astype(np.uint64)
-    _, group, sizes = np.unique(key[:, 0] << 32 | key[:, -1], return_inverse=True, return_counts=True)
-    first = np.arange(len(embeddings))
-    seen: dict[bytes, int] = {}
-    for row in np.flatnonzero(sizes[group] > 1):
-        first[row] = seen.setdefault(blake2b(embeddings[row].tobytes(), digest_size=16).digest(), int(row))
-    is_first = first == np.arange(len(embeddings))
-    if is_first.all():
-        return embeddings, first
-    return embeddings[is_first], (np.cumsum(is_first) - 1)[first]
-
-
-def _normalise(rows: Floats) -> None:
-    """Give every row but zero rows the norm 1, in place."""
-    squares = np.einsum("nd,nd->n", rows, rows)
-    # Zero rows, and rows whose squares leave the range of float32, want more care than one multiplication.
-    rare = np.flatnonzero(~((squares > 1e-30) & (squares < 1e30)))
-    wide = rows[rare].astype(np.float64)
-    norm = np.linalg.norm(wide, axis=1, keepdims=True)
-    squares[rare] = 1
-    rows *= (1 / np.sqrt(squares))[:, None]
-    rows[rare] = wide / np.where(norm > 0, norm, 1)
-
-
-def unit_rows(embeddings: ArrayLike, name: str = "embeddings") -> UnitRows:
-    """Check embeddings and make them ready for cosine search; do it once for a set that is compared with many.
-
-    Args:
-        embeddings: numbers (N, D), N and D at least 1. Zero rows are allowed and stay zero.
-        name: what to call them in an error.
-
-    Returns:
-        A copy in float32; the argument is not changed.
-
-    Raises:
-        ValueError: not two-dimensional, empty, not real numbers, or not finite in float32.
-    """
-    given = np.asarray(embeddings)
-    if given.ndim != 2:
-        raise ValueError(f"{name} must have two dimensions (sentences, values), not shape {given.shape}")
-    if given.size == 0:
-        raise ValueError(f"{name} must not be empty, but have shape {given.shape}")
-    if given.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be real numbers, not {given.dtype}")
-    with np.errstate(over="ignore"):
-        # Adding zero turns -0 into 0, so that equal rows have equal bits.
-        values = np.ascontiguousarray(given, dtype=np.float32) + np.float32(0)
-        # One value that is not finite makes the sum of squares so; only such rows are looked at one by one.
-        squares = np.einsum("nd,nd->n", values, values)
-        for row in np.flatnonzero(~np.isfinite(squares)):
-            unusable = values[row][~np.isfinite(values[row])]
-            if len(unusable):
-                raise ValueError(f"{name} must be finite, but row {row} holds {unusable[0]}")
-        distinct, row_of = _distinct_rows(values)
-        _normalise(distinct)
-    return UnitRows(distinct, row_of)
 
 
 @dataclass(frozen=True)
@@ -267,6 +171,21 @@ def _similarities(sources: torch.Tensor, targets: torch.Tensor, buffer: torch.Te
     return similarities
 
 
+def checked_k(k: SupportsIndex) -> int:
+    """Return a number of neighbours as an int.
+
+    Raises:
+        ValueError: not a whole number, or less than 1.
+    """
+    try:
+        number = operator.index(k)
+    except TypeError:
+        raise ValueError(f"k must be a whole number, not {k!r}") from None
+    if number < 1:
+        raise ValueError(f"k must be at least 1, not {number}")
+    return number
+
+
 def mutual_neighbours(
     source: UnitRows, target: UnitRows, k: int, *, tile: tuple[int, int] = TILE
 ) -> tuple[Neighbours, Neighbours]:
@@ -284,11 +203,9 @@ def mutual_neighbours(
         neighbours (N, min(k, M)) of the source rows, and (M, min(k, N)) of the target rows.
 
     Raises:
-        ValueError: dimensions differ, or k < 1.
+        ValueError: dimensions differ, or k is not a whole number from 1 on.
     """
-    k = operator.index(k)
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    k = checked_k(k)
     if source.rows.shape[1] != target.rows.shape[1]:
         raise ValueError(
             f"source and target must have one dimension, not {source.rows.shape[1]} and {target.rows.shape[1]}"

@@ -156,6 +156,28 @@ def test_several_old_encoders_are_found_by_name():
         compare(results_of([good], [bad]), new)
 
 
+def test_of_several_old_encoders_of_one_name_the_one_with_the_same_fingerprint_is_meant():
+    good, bad = record_of({"de": right(900)}), record_of({"de": right(500)})
+    old, new = results_of([good], [bad]), results_of([good], [bad])
+    for encoder in (*old["encoders"], *new["encoders"]):
+        encoder["name"] = "foo"
+    old["encoders"].reverse()
+    assert {change.verdict for change in compare(old, new).changes} == {""}
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "message"), [(("a", "b"), "0 of them"), (("c", "c"), "2 of them"), ((None, None), "0 of them")]
+)
+def test_an_old_encoder_that_is_not_the_only_one_of_its_name_is_refused(fingerprints, message):
+    record = record_of({"de": right(900)})
+    old, new = results_of([record], [record]), results_of([record])
+    for encoder, fingerprint in zip(old["encoders"], fingerprints, strict=True):
+        encoder.update(name="foo", fingerprint=fingerprint)
+    new["encoders"][0].update(name="foo", fingerprint=None if None in fingerprints else "c")
+    with pytest.raises(InputError, match=rf"old\.json: 2 encoders in it are named foo, {message} with the fingerprint"):
+        compare(old, new, "old.json")
+
+
 def test_results_read_back_are_the_ones_written(tmp_path):
     results = results_of([flores_record({"de": 0.5})])
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -200,6 +222,8 @@ RECORD = ("encoders", 0, "records", 0)
         (broken([*RECORD, "means", "all", "languages"], None), "'means' of all does not say"),
         (broken([*RECORD, "outcomes", "de", "accuracy"], {"score": "1x", "of": 1}), "'outcomes' of de, accuracy"),
         (broken([*RECORD, "outcomes", "de", "accuracy"], {"score": "11", "of": "1"}), "'outcomes' of de, accuracy"),
+        (broken([*RECORD, "outcomes", "de", "accuracy"], {"score": "11", "of": 10**400}), "'outcomes' of de, accuracy"),
+        (broken([*RECORD, "outcomes", "de", "accuracy"], {"score": "11", "of": True}), "'outcomes' of de, accuracy"),
     ],
 )
 def test_a_file_that_holds_no_results_is_refused(tmp_path, content, message):

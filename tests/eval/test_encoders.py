@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
@@ -123,6 +124,98 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path, caplog):
         assert encoder.encode(["a", "bb"]).tolist() == [[1, 1], [2, 1]]
         assert "damaged" in caplog.text
     assert len(model.calls) == 7
+
+
+def whole_file(vectors):
+    """What NumPy alone, as an older version did, writes into a cache file."""
+    file = io.BytesIO()
+    np.save(file, vectors)
+    return file.getvalue()
+
+
+def changed_values(content):
+    place = content.index(np.array([[2, 1]], dtype=np.float32).tobytes())
+    return content[:place] + np.float32(3).tobytes() + content[place + 4 :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed_values,
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content.replace(b"(2, 2)", b"(1, 4)"),
+        lambda content: content.replace(b"<f4", b"<i4"),
+        *(
+            lambda content, vectors=vectors: whole_file(vectors) + content[-16:]
+            for vectors in (
+                np.full((2, 2), np.nan, dtype=np.float32),
+                np.ones((2, 3), dtype=np.float32),
+                np.ones((2, 2), dtype=np.complex64),
+                np.array([["1", "1"], ["2", "1"]]),
+            )
+        ),
+        lambda content: whole_file(np.array([[1, 1], [2, 1]], dtype=np.float32)),
+    ],
+    ids=["a value", "the digest", "the shape", "the dtype", "nan", "columns", "complex", "text", "no digest"],
+)
+def test_a_cache_file_in_which_anything_changed_is_computed_again(tmp_path, caplog, change):
+    model = Lengths()
+    encoder = open_encoder(model, cache=tmp_path)
+    encoder.encode(["a", "bb"])
+    (file,) = tmp_path.rglob("*.npy")
+    before = file.read_bytes()
+    file.write_bytes(change(before))
+    assert file.read_bytes() != before
+    assert encoder.encode(["a", "bb"]).tolist() == [[1, 1], [2, 1]]
+    assert f"{file} is damaged and is computed again" in caplog.text
+    assert (len(model.calls), file.read_bytes()) == (2, before)
+
+
+def test_a_cache_file_under_the_name_of_another_is_computed_again(tmp_path, caplog):
+    encoder = open_encoder(Lengths(), cache=tmp_path)
+    encoder.encode(["a", "bb"])
+    (file,) = tmp_path.rglob("*.npy")
+    encoder.encode(["ccc", "dddd"])
+    (other,) = set(tmp_path.rglob("*.npy")) - {file}
+    other.write_bytes(file.read_bytes())
+    assert encoder.encode(["ccc", "dddd"]).tolist() == [[3, 1], [4, 1]]
+    assert "damaged" in caplog.text
+
+
+# NumPy's reader raises something else for each: TokenError, OverflowError, MemoryError, ...
+HEADERS = {
+    "brackets": "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2(((((}",
+    "a number beyond 64 bits": f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 2), }}",
+    "36 TiB": f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({5 * 10**12}, 2), }}",
+    "indentation": "  1\n 2\n",
+    "a negative number": "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 2), }",
+    "an unknown type": "{'descr': '<q9', 'fortran_order': False, 'shape': (2, 2), }",
+    "a list": "[1, 2]",
+    "other keys": "{1: 2, 'a': 3}",
+}
+
+
+def with_header(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_cache_file_with_a_damaged_header_is_computed_again(tmp_path, caplog, header):
+    encoder = open_encoder(Lengths(), cache=tmp_path)
+    encoder.encode(["a", "bb"])
+    (file,) = tmp_path.rglob("*.npy")
+    file.write_bytes(with_header(header))
+    assert encoder.encode(["a", "bb"]).tolist() == [[1, 1], [2, 1]]
+    assert f"{file} is damaged and is computed again" in caplog.text
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_precomputed_array_with_a_damaged_header_is_named_in_one_line(tmp_path, header):
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "a.npy").write_bytes(with_header(header))
+    with pytest.raises(InputError, match=r"a\.npy: not a readable \.npy array \(.+\)$") as caught:
+        open_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_vectors_that_cannot_be_scored_are_never_kept(tmp_path):
@@ -313,6 +406,12 @@ def test_a_folder_with_ems_json_is_opened_by_ems(tmp_path, monkeypatch):
     assert asked == {"folder": folder, "device": "cpu", "batch_size": 7, "show_progress_bar": False}
 
 
+@pytest.mark.parametrize("device", ["meta", "xla", "nonsense"])
+def test_a_device_that_cannot_compute_is_named(tiny_model, device):
+    with pytest.raises(InputError, match=f"device '{device}' .*; choose 'cpu' or 'cuda'$"):
+        open_encoder(tiny_model, device=device)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_sentence_transformers_folder_is_opened(tmp_path):
@@ -324,6 +423,8 @@ def test_a_sentence_transformers_folder_is_opened(tmp_path):
     encoder = open_encoder(tmp_path / "bow", batch_size=2, device="cpu")
     sentences = ["ein zwei", "drei", "zwei zwei"]
     np.testing.assert_array_equal(encoder.encode(sentences), model.encode(sentences, show_progress_bar=False))
+    with pytest.raises(InputError, match="device 'meta' cannot be used here"):
+        open_encoder(tmp_path / "bow", device="meta")
     (tmp_path / "bow" / "modules.json").write_text("{}")
     with pytest.raises(InputError, match="bow: sentence-transformers cannot open it"):
         open_encoder(tmp_path / "bow", device="cpu")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ems.eval.retrieval import (
+    accuracy,
     bitext_f1,
     bitext_metrics,
     check_margin,
@@ -69,6 +70,26 @@ def test_bitext_metrics_refuse_unequal_and_empty_lists():
     for gold, predicted in (([0, 1], [0]), ([], []), ([[0]], [[0]])):
         with pytest.raises(ValueError, match="lists of one length"):
             bitext_metrics(gold, predicted)
+
+
+@pytest.mark.parametrize("wrong", [[0.0, float("nan")], [0.0, 1.0], ["0", "1"], [None, 1], [True, False]])
+def test_bitext_metrics_refuse_what_is_no_integer(wrong):
+    with pytest.raises(ValueError, match="predicted must hold integers, not "):
+        bitext_metrics([0, 1], wrong)
+    with pytest.raises(ValueError, match="gold must hold integers, not "):
+        bitext_metrics(wrong, [0, 1])
+
+
+def test_no_rows_have_no_accuracy():
+    assert accuracy(np.array([0, 0])) == 0.5
+    with pytest.raises(ValueError, match="accuracy of no rows"):
+        accuracy(np.array([], dtype=np.int64))
+
+
+@pytest.mark.parametrize("entry", [{"errtype": "number"}, {"src": "a"}, {"src": 1, "errtype": "number"}, "number"])
+def test_xsimpp_refuses_an_altered_sentence_of_unknown_origin(entry):
+    with pytest.raises(ValueError, match="'src', a text, and 'errtype' for every altered sentence, but 'b' has "):
+        xsimpp_error_rate(np.eye(2)[:1], np.eye(2), target_texts=["a", "b"], errtypes={"b": entry})
 
 
 def test_accuracy_has_a_direction():

@@ -226,6 +226,55 @@ def test_tasks_finished_before_an_error_are_kept_and_the_rest_is_named(data, tmp
     assert f"the tasks that it finished are in {tmp_path / 'out' / 'results.json'}" in caplog.text
 
 
+def unusable_outputs(folder):
+    """Folders to which results cannot be written, and why."""
+    (folder / "file").write_text("x")
+    (folder / "nothing").symlink_to(folder / "gone")
+    (folder / "taken" / "results.json").mkdir(parents=True)
+    (folder / "page" / "report.html").mkdir(parents=True)
+    return [
+        (folder / "file", "is a file; name a folder"),
+        (folder / "file" / "below" / "it", "cannot be used as a folder .Not a directory"),
+        (folder / "nothing", "nothing is no folder"),
+        (folder / "nothing" / "below", "nothing is no folder"),
+        (folder / "taken", r"results\.json in it is a folder"),
+        (folder / "page", r"report\.html in it is a folder"),
+        (folder / ("n" * 300), "File name too long"),
+        (Path("/proc/below"), "cannot be used as a folder"),
+    ]
+
+
+def test_an_output_that_cannot_be_written_is_named_before_the_first_sentence_is_encoded(data, tmp_path, caplog):
+    encoder = Counting()
+    for output, message in unusable_outputs(tmp_path):
+        with pytest.raises(InputError, match=message) as caught:
+            run_suite(encoder, data, ["tatoeba"], languages=["de"], output=output)
+        assert str(caught.value).startswith(f"output {output} ")
+    assert encoder.calls == 0
+    assert "finished are in" not in caplog.text
+
+
+def test_an_output_is_looked_at_without_a_trace(data, tmp_path):
+    with pytest.raises(InputError):
+        run_suite(DigitEncoder(), data, ["tatoeba"], languages=["xx"], output=tmp_path / "out" / "below")
+    assert not (tmp_path / "out").exists()
+    run_suite(DigitEncoder(), data, ["tatoeba"], languages=["de"], output=tmp_path / "out" / "below")
+    names = ["report.html", "results.json", "results.md"]
+    assert sorted(path.name for path in (tmp_path / "out" / "below").iterdir()) == names
+
+
+def test_results_that_could_not_be_written_are_not_said_to_be_kept(data, tmp_path, caplog, monkeypatch):
+    (tmp_path / "results.json").write_text("of an earlier run")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ems.eval.output_folder.write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_suite(DigitEncoder(), data, ["tatoeba"], languages=["de"], output=tmp_path)
+    assert "finished are in" not in caplog.text
+
+
 def test_nothing_is_said_to_be_kept_when_nothing_is(data, tmp_path, caplog):
     make_last_task_fail(data)
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -273,6 +322,35 @@ def test_a_later_encoder_that_cannot_be_opened_is_named_before_the_first_sentenc
     with pytest.raises(TypeError, match="float has not"):
         run_suite([encoder, 1.5], data)
     assert encoder.calls == 0
+
+
+def test_a_model_given_twice_is_refused_before_the_first_sentence_is_encoded(data, tmp_path):
+    encoder = Counting()
+    with pytest.raises(InputError, match="model digits is given twice"):
+        run_suite([encoder, encoder], data)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "same").symlink_to(tmp_path / "model")
+    with pytest.raises(InputError, match=r"model .*same is given twice"):
+        run_suite([str(tmp_path / "model"), tmp_path / "same"], data)
+    assert encoder.calls == 0
+
+
+def test_encoders_of_one_name_are_told_apart_in_the_results(data):
+    results = run_suite([DigitEncoder(), Counting()], data, ["tatoeba"], languages=["de"])
+    assert [encoder["name"] for encoder in results["encoders"]] == ["digits", "digits (2)"]
+
+
+def test_where_no_language_was_named_the_error_says_which_were_looked_for(data):
+    for file in list((data / "tatoeba").iterdir()):
+        file.rename(file.with_name(file.name.replace("deu", "ang").replace("fra", "gsw")))
+    shutil.rmtree(data / "flores")
+    with pytest.raises(InputError, match=r"no task has a language that is scored unasked: tatoeba: .*: no .*afr-eng"):
+        run_suite(DigitEncoder(), data)
+
+
+def test_where_languages_were_named_the_error_says_which_and_why(data):
+    with pytest.raises(InputError, match=r"no task has any of it, es: tatoeba: .*it \(tatoeba.*; and 1 more tasks"):
+        run_suite(DigitEncoder(), data, languages=["it", "es"])
 
 
 def test_strictly_a_language_that_no_task_has_is_an_error(data):

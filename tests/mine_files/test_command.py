@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -127,6 +128,61 @@ def test_what_is_wrong_with_given_vectors_is_known_before_anything_is_embedded(f
     assert encoder.sizes == [16]  # the dimension of the model is known after its first chunk
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_the_row_and_line_of_a_given_vector_that_is_not_finite_are_named(tmp_path, out, small_blocks, value):
+    (tmp_path / "in.de").write_text("\n".join(["de 1", "de 1", "", *(f"de {i}" for i in range(2, 60))]))
+    vectors = np.ones((61, 4))
+    vectors[50] = value
+    np.save(tmp_path / "de.npy", vectors)
+    with pytest.raises(InputError, match=r"de.npy: .* must be finite, but row 50 \(from 0; line 51 of .*in.de\) holds"):
+        mine_files(Topics(), tmp_path / "in.de", tmp_path / "in.de", out, source_vectors=tmp_path / "de.npy")
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [b"(120,16", b"(60,-8)", b"(10**9, 10**9)", b"(120, 10**30)"])
+def test_a_damaged_header_of_given_vectors_is_one_line_and_leaves_nothing(files, out, tmp_path, shape):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': " + shape + b", }"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    (tmp_path / "en.npy").write_bytes(start + header + bytes(120 * 16 * 8))
+    with pytest.raises(InputError, match=r"en.npy: not a readable .npy array \(") as caught:
+        mine_files(Topics(), *files, out, target_vectors=tmp_path / "en.npy")
+    assert "\n" not in str(caught.value)
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_vectors_given_for_a_text_without_sentences_must_fit_its_lines_too(files, out, tmp_path, content):
+    (tmp_path / "blank").write_text(content)
+    lines, given = content.count("\n"), tmp_path / "blank.npy"
+    for unusable, message in [
+        (np.ones((7, 4)), rf"blank.npy has shape \(7, 4\), but .*blank has {lines} lines"),
+        (np.ones(lines), rf"blank has {lines} lines; give one row a line"),
+        (np.full((lines, 4), "x"), "blank.npy must hold real numbers, not <U1"),
+    ]:
+        np.save(given, unusable)
+        with pytest.raises(InputError, match=message):
+            mine_files(Topics(), tmp_path / "blank", files[1], out, source_vectors=given)
+        assert list(out.parent.iterdir()) == []
+    np.save(given, np.ones((lines, 4)))
+    assert mine_files(Topics(), tmp_path / "blank", files[1], out, source_vectors=given).pairs == 0
+
+
+@pytest.mark.parametrize("strategy", ["max", "fwd"])
+def test_a_threshold_of_minus_infinity_means_everything_and_the_report_is_json(files, out, strategy):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    report = mine_files(Topics(), *files, out, strategy=strategy, threshold=-np.inf)
+    assert (report.pairs, report.below_threshold, report.threshold) == (90, 0, None)
+    saved = json.loads(out.with_name("pairs.tsv.json").read_text(), parse_constant=refuse)
+    assert saved["threshold"] is None
+
+
+def test_numbers_of_numpy_are_taken_as_numbers(files, out):
+    report = mine_files(Topics(), *files, out, k=np.int64(3), threshold=np.float32(1.5))
+    assert (report.k, report.threshold) == (3, 1.5)
+
+
 def test_a_model_that_is_not_needed_is_said_to_be_unused(files, out, tmp_path, caplog):
     for file, count in zip(files, (93, 120), strict=True):
         np.save(tmp_path / f"{file.name}.npy", np.random.default_rng(count).standard_normal((count, 4)))
@@ -151,7 +207,10 @@ def test_k_beyond_the_sentences_takes_all_of_them_and_the_report_says_how_many(f
         ({"margin": "ration"}, "unknown margin 'ration'; did you mean 'ratio'"),
         ({"strategy": "forward"}, "unknown strategy 'forward'; did you mean 'fwd'"),
         ({"k": 0}, "k must be at least 1, not 0"),
+        ({"k": 2.0}, "k must be a whole number, not 2.0"),
         ({"threshold": float("nan")}, "threshold must be a number"),
+        ({"threshold": float("inf")}, "threshold must be a number, or -inf for no limit, not inf"),
+        ({"threshold": "high"}, "threshold must be a number, not 'high'"),
         ({"memory": 50_000}, r"memory 50K is too little: 210 sentences need [0-9.]+K"),
         ({"device": "gpu"}, "device 'gpu' is not known"),
     ],
@@ -177,6 +236,43 @@ def test_unusable_places_are_refused(files, out, tmp_path):
     (tmp_path / "x.tsv.json").write_bytes(source.read_bytes())
     with pytest.raises(InputError, match="would be overwritten"):
         mine_files(Topics(), tmp_path / "x.tsv.json", target, tmp_path / "x.tsv")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("", "output '' is not a file; name a .tsv file"),
+        (".", "output '.' is not a file"),
+        ("..", "output '..' is not a file"),
+        ("/", "output '/' is not a file"),
+        ("a\0b", "is not a file"),
+        ("x" * 300 + ".tsv", "cannot be used .File name too long"),
+        ("x" * 250, "cannot be used .File name too long"),  # the folder for unfinished work has a longer one
+    ],
+)
+def test_outputs_that_cannot_be_a_file_are_refused_before_any_work(files, tmp_path, monkeypatch, output, message):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    encoder = Topics()
+    with pytest.raises(InputError, match=message) as caught:
+        mine_files(encoder, *files, output)
+    assert "\n" not in str(caught.value)
+    assert (encoder.sizes, list((tmp_path / "here").iterdir())) == ([], [])
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(files, out, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: not (place == out.parent and mode & os.W_OK))
+    encoder = Topics()
+    with pytest.raises(InputError, match=r"pairs.tsv: folder .*out is not writable"):
+        mine_files(encoder, *files, out)
+    assert encoder.sizes == []
+
+
+def test_a_work_folder_that_is_a_link_is_refused(files, out, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (out.parent / ".pairs.tsv.work").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"pairs.tsv.work is in the way"):
+        mine_files(Topics(), *files, out)
 
 
 def test_a_line_that_is_not_utf8_is_named_and_the_mended_file_is_mined(files, out):

@@ -24,8 +24,8 @@ KILLER = textwrap.dedent(
     vector_file.CHUNK = 32
     memory.BLOCK_ROWS, memory.SHARD_ROWS, approximate.QUERY_ROWS = 40, 70, 50
     blocks.SearchState._is_due = lambda self: True
-    traced = {"command.py", "memory.py", "work.py", "blocks.py", "approximate.py", "vector_file.py", "files.py",
-              "unique_sentences.py"}
+    traced = {"command.py", "memory.py", "folder.py", "work.py", "blocks.py", "approximate.py", "vector_file.py",
+              "files.py", "unique_sentences.py"}
 
     def attempt(output, last_line):
         child = os.fork()

@@ -89,6 +89,27 @@ def test_a_damaged_list_of_distinct_rows_is_made_again(tmp_path, caplog, content
     assert "v.kept.npy is damaged and is computed again" in caplog.text
 
 
+@pytest.mark.parametrize(("row", "expected"), [(0, 0), (7, 4), (13, 12), (24, 24)])
+def test_chunks_from_a_damaged_one_on_are_embedded_again(tmp_path, caplog, row, expected):
+    write_vectors(tmp_path / "v", 25, lambda start, stop: VECTORS[start:stop], "text")
+    content = bytearray((tmp_path / "v").read_bytes())
+    content[row * 24] ^= 1
+    (tmp_path / "v").write_bytes(content)
+    asked = []
+    rows = write_vectors(tmp_path / "v", 25, lambda *chunk: asked.append(chunk[0]) or VECTORS[slice(*chunk)], "text")
+    assert asked == list(range(expected, 25, 4))
+    np.testing.assert_allclose(rows[:], unit(VECTORS), atol=1e-6)
+    assert f"v is damaged: sentences from {expected + 1} on are embedded again" in caplog.text
+    asked.clear()
+    write_vectors(tmp_path / "v", 25, lambda *_: pytest.fail("embedded"), "text")
+
+
+def test_a_list_of_distinct_rows_of_right_form_but_other_content_is_made_again(tmp_path):
+    write_vectors(tmp_path / "v", 4, lambda *_: VECTORS[[0, 1, 1, 2]], "text")
+    np.save(tmp_path / "v.kept.npy", np.array([0, 1, 2]))
+    assert write_vectors(tmp_path / "v", 4, lambda *_: pytest.fail("embedded"), "text").kept.tolist() == [0, 1, 3]
+
+
 @pytest.mark.parametrize(
     "saved",
     ["[]", "{", '{"rows": 26, "dimension": 6}', '{"rows": 25, "dimension": 5}', '{"rows": 6, "dimension": 6}',

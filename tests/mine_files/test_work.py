@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from ems.errors import InputError
+from ems.mine_files import command
 from ems.mine_files.command import mine_files
-from ems.mine_files.work import locked
+from ems.mine_files.folder import locked
+from ems.mine_files.unique_sentences import open_unique_sentences
 from tests.mine_files.topics import Stopping, Topics, assert_same, expected_rows, rows_of
 
 
@@ -111,6 +113,17 @@ def test_vectors_changed_in_place_are_noticed_though_size_and_time_are_as_before
         mine_files(Topics(), *files, out, target_vectors=tmp_path / "en.npy")
 
 
+def test_a_copy_of_the_same_content_goes_on(files, out, stopped):
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+        os.utime(file, ns=(1, 1))
+    encoder = Topics()
+    mine_files(encoder, *files, out)
+    assert sum(encoder.sizes) < 90 + 120  # the 80 that were done are not embedded again
+
+
 def cut_off(file):
     file.write_bytes(file.read_bytes()[:-40])
 
@@ -143,12 +156,118 @@ def test_damaged_work_is_named_with_what_to_do_and_doing_so_helps(files, out, st
     assert_same(rows_of(out), expected_rows(files))
 
 
+def one_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def zeroed(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def scrambled(file):
+    file.write_bytes(np.random.default_rng(0).bytes(file.stat().st_size))
+
+
+def header_bit(file):
+    content = file.read_bytes()
+    file.write_bytes(content[:10] + b"(" + content[11:])
+
+
+UNSEEN = [one_bit, zeroed, scrambled]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *itertools.product(["source.text", "target.text", "source.places.npy", "target.counts.json"], UNSEEN),
+        ("target.places.npy", header_bit),
+    ],
+)
+def test_damage_that_leaves_the_size_is_named_with_what_to_do(files, out, stopped, name, damage):
+    damage(stopped / name)
+    with pytest.raises(InputError, match=rf"{name} is damaged \(it is not as it was written\); delete the folder"):
+        mine_files(Topics(), *files, out)
+
+
+@pytest.mark.parametrize("damage", UNSEEN)
+def test_vectors_damaged_in_place_are_embedded_again_and_that_is_said(files, out, stopped, caplog, damage):
+    damage(stopped / "source.vectors")
+    again = Topics()
+    mine_files(again, *files, out)
+    assert sum(again.sizes) == (210 - 32 if damage is one_bit else 210)  # of 80 rows the first 32 are whole
+    assert_same(rows_of(out), expected_rows(files))
+    assert "are embedded again" in caplog.text
+
+
+def test_neighbours_found_among_damaged_vectors_are_found_again(files, out, small_blocks, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_chosen", stop)
+        with pytest.raises(KeyboardInterrupt):
+            mine_files(Topics(), *files, out)
+    work = out.parent / ".pairs.tsv.work"
+    assert (work / "search.npz").exists()
+    zeroed(work / "target.vectors")
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_search", stop)
+        with pytest.raises(KeyboardInterrupt):
+            mine_files(Topics(), *files, out)
+    assert not (work / "search.npz").exists()
+    mine_files(Topics(), *files, out)
+    assert_same(rows_of(out), expected_rows(files))
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", ".notes.12.tmp", "source", "source.text/", "sub/"])
+def test_a_work_folder_with_something_foreign_is_refused_and_nothing_in_it_deleted(files, out, stopped, foreign):
+    file = stopped / foreign
+    file.unlink(missing_ok=True)
+    if foreign.endswith("/"):
+        file.mkdir()
+    else:
+        file.write_text("mine")
+    before = sorted(path.name for path in stopped.iterdir())
+    encoder = Topics()
+    with pytest.raises(InputError, match=rf"{file.name}', which is no unfinished work; move it"):
+        mine_files(encoder, *files, out)
+    assert sorted(path.name for path in stopped.iterdir()) == before
+    assert encoder.sizes == []
+
+
+@pytest.mark.parametrize("name", ["source.text", "in.de"])
+def test_an_input_in_the_work_folder_is_refused_and_kept(files, out, name):
+    work = out.parent / ".pairs.tsv.work"
+    work.mkdir()
+    inside = files[0].rename(work / name)
+    (out.parent / "link").symlink_to(inside)
+    for given in (inside, out.parent / "link"):
+        with pytest.raises(InputError, match=rf"lies in {work}, the folder for unfinished work; move it"):
+            mine_files(Topics(), given, files[1], out)
+    assert inside.exists()
+
+
+def test_a_file_put_into_the_folder_during_the_work_is_left_with_the_folder(files, out, caplog):
+    class Leaving(Topics):
+        def encode(self, sentences):
+            (out.parent / ".pairs.tsv.work" / "notes.txt").write_text("mine")
+            return super().encode(sentences)
+
+    mine_files(Leaving(), *files, out)
+    assert [path.name for path in (out.parent / ".pairs.tsv.work").iterdir()] == ["notes.txt"]
+    assert ".pairs.tsv.work is left (Directory not empty)" in caplog.text
+
+
 @pytest.mark.parametrize("change", [{"duplicates": 3}, {"lines": "93"}, {"digest": None}, {"more": 1}])
 def test_counts_that_cannot_be_are_refused(files, out, stopped, change):
     counts = stopped / "source.counts.json"
     counts.write_text(json.dumps(json.loads(counts.read_text()) | change))
     with pytest.raises(InputError, match=r"source.counts.json is damaged"):
         mine_files(Topics(), *files, out)
+    with pytest.raises(InputError, match=r"source.counts.json is damaged"):
+        open_unique_sentences(stopped / "source")
 
 
 @pytest.mark.parametrize("damage", [cut_off, garbled, emptied, Path.unlink])

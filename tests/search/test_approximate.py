@@ -10,7 +10,7 @@ import pytest
 from ems.search import approximate
 from ems.search.approximate import search_approximate
 from ems.search.blocks import SearchState, search_blocks
-from ems.search.exact import unit_rows
+from ems.search.unit_rows import unit_rows
 
 
 def two_languages(count=3000, dimension=16, seed=0):

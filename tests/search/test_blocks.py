@@ -11,7 +11,8 @@ import torch
 
 from ems.mine_files.vector_file import VectorFile
 from ems.search.blocks import BestNeighbours, SearchState, neighbours_on, neighbours_on_cpu, search_blocks
-from ems.search.exact import UnitRows, mutual_neighbours, unit_rows
+from ems.search.exact import mutual_neighbours
+from ems.search.unit_rows import UnitRows, unit_rows
 
 
 def unit(generator, count, dimension=16):
@@ -127,6 +128,23 @@ def test_a_saved_state_of_other_settings_or_a_damaged_one_is_not_used(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     damaged = SearchState(20, 20, 2, file, {"rows": 12})
     assert (damaged.done, damaged.restarted) == (0, True)
+
+
+def test_a_bit_wrong_anywhere_in_a_saved_state_changes_nothing_or_starts_it_anew(tmp_path):
+    generator = np.random.default_rng(4)
+    source, target = unit(generator, 5), unit(generator, 6)
+    file = tmp_path / "state.npz"
+    search_blocks(source, target, 2, state=SearchState(5, 6, 2, file))
+    content = file.read_bytes()
+    whole = SearchState(5, 6, 2, file)
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        state = SearchState(5, 6, 2, file)
+        if state.restarted:
+            assert (state.done, state.forward.index.max()) == (0, -1)
+        else:
+            np.testing.assert_array_equal(state.forward.index, whole.forward.index)
+            np.testing.assert_array_equal(state.backward.similarity, whole.backward.similarity)
 
 
 def test_nothing_is_kept_of_a_state_that_is_damaged_on_one_side(tmp_path):

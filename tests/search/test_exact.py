@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ems.search.exact import COLUMN_GROUP, ROW_GROUP, mutual_neighbours, unit_rows
+from ems.search.exact import COLUMN_GROUP, ROW_GROUP, mutual_neighbours
+from ems.search.unit_rows import unit_rows
 
 
 def tied_rows(generator, count):
