@@ -31,7 +31,7 @@ from ems.tokenizer import Tokenizer
 logger = logging.getLogger(__name__)
 
 WINDOW = 16_384  # sentences tokenised and sorted together: enough for even batches, a few MB of tokens
-CPU_BATCH_TOKENS = 4096  # larger batches fall out of the caches
+CPU_BATCH_VALUES = 1 << 22  # of the widest hidden state (16 MB): what is larger is faulted in anew for every batch
 CUDA_BATCH_TOKENS = 65_536
 BAR_FROM = 20_000  # sentences from which a progress bar is shown by default, when a person watches
 
@@ -222,7 +222,8 @@ class SentenceEncoder:
         """
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         lengths = np.minimum(lengths, self.max_tokens)
-        budget = CUDA_BATCH_TOKENS if self.device.type == "cuda" else CPU_BATCH_TOKENS
+        on_cpu = max(1, CPU_BATCH_VALUES // self.encoder.sizes.feed_forward_size)
+        budget = CUDA_BATCH_TOKENS if self.device.type == "cuda" else on_cpu
         vectors = torch.zeros(len(lengths), self.dimension)
         finished = []
         for rows in _batches(lengths, budget, batch_size):

@@ -73,6 +73,7 @@ class MiningReport:
         k: as given.
         k_used: neighbours of a source and of a target: k, or as many as there are on the other side.
         threshold: that pairs had to exceed; None for no limit.
+        approximate: whether the search was.
         recall: of an approximate search, forward and backward (`ems.search.approximate`); None after an exact one.
         below_threshold: pairs chosen but not written.
         pairs: pairs written.
@@ -87,6 +88,7 @@ class MiningReport:
     k: int
     k_used: tuple[int, int]
     threshold: float | None
+    approximate: bool
     recall: tuple[float, float] | None
     below_threshold: int
     pairs: int
@@ -282,6 +284,7 @@ def mine_files(
             k=k,
             k_used=k_used,
             threshold=threshold,
+            approximate=approximate,
             recall=recall,
             below_threshold=len(pairs.scores) - len(written.scores),
             pairs=len(written.scores),

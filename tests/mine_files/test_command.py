@@ -58,6 +58,7 @@ def test_the_report_counts_every_line_and_nothing_else_is_left(files, out):
     assert saved["source"]["lines"]["duplicates"] == 1
     assert saved["model"] == {"name": "topics", "fingerprint": "0123456789abcdef"}
     assert (saved["pairs"], saved["dimension"], saved["recall"], saved["k"]) == (report.pairs, 16, None, 4)
+    assert saved["approximate"] is False
     assert sorted(path.name for path in out.parent.iterdir()) == ["pairs.tsv", "pairs.tsv.json"]
 
 
