@@ -102,6 +102,9 @@ def read_text(paths: Sequence[Path]) -> list[Pair]:
     Raises:
         InputError: a file cannot be read, or holds no pair.
     """
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--text {path}: {'a folder; name the files in it' if path.is_dir() else 'no such file'}")
     files = [find_files([path.name], path.parent, registry=LANGUAGES)[0] for path in paths]
     read = (read_pairs(file, rules=Rules(), registry=LANGUAGES, report=FileReport(file.name)) for file in files)
     return [pair for pairs in read for pair in pairs]
