@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ems.errors import InputError, nearest
 from ems.strict_yaml import dump_yaml, line_of, parse_yaml, short
@@ -80,12 +80,20 @@ class TokenizerConfig(_Section):
     sentences: int = Field(1_000_000, ge=1, description="sentences it is trained on, balanced across languages")
 
 
+def _token_budget(value: Any) -> Any:
+    if value is None or value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"Input should be a whole number from 1 on, 'auto' or null, not {short(value)}")
+
+
 class BatchingConfig(_Section):
     """How pairs become optimizer steps."""
 
     pairs: int = Field(128, ge=2, le=2**24, description="pairs in a step, over all ranks")
-    max_tokens: int | None = Field(
-        None, ge=1, description="tokens in one forward pass on one rank; larger steps are cut, with the same gradients"
+    max_tokens: Annotated[int | Literal["auto"] | None, BeforeValidator(_token_budget)] = Field(
+        None,
+        description="tokens in one forward pass on one rank; larger steps are cut, with the same gradients; "
+        "auto takes as many as fit into memory",
     )
     sampling_temperature: float = Field(
         2.0, ge=1, description="share of a language pair ~ n ** (1 / temperature); 1 is proportional to size"
@@ -204,7 +212,7 @@ class Config(_Section):
     @model_validator(mode="after")
     def _a_pair_fits(self) -> Config:
         budget, longest = self.batching.max_tokens, 2 * self.model.max_tokens
-        if budget is not None and budget < longest:
+        if isinstance(budget, int) and budget < longest:
             raise ValueError(
                 f"batching.max_tokens {budget} is below a pair of longest sentences, 2 x model.max_tokens = {longest}"
             )
@@ -326,6 +334,11 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
             raise InputError(f"{origin}: {problem}")
     line = line_of(node, place)
     raise InputError(f"{path}{f', line {line}' if line else ''}: {problem}")
+
+
+def with_max_tokens(config: Config, max_tokens: int | Literal["auto"] | None) -> Config:
+    """Return the configuration with another `batching.max_tokens`."""
+    return config.model_copy(update={"batching": config.batching.model_copy(update={"max_tokens": max_tokens})})
 
 
 def dump_config(config: Config) -> str:

@@ -25,7 +25,7 @@ from ems.data.prefetch import prefetch
 from ems.errors import InputError
 from ems.model.encoder import Encoder
 from ems.model.folder import load_encoder, read_info
-from ems.model.int8 import has_int8_instructions, round_to_int8
+from ems.model.int8 import has_int8_instructions, is_in_8_bits, round_to_int8
 from ems.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class SentenceEncoder:
 
         Raises:
             TypeError: an item is not a string; its index is named.
-            ValueError: precision, batch_size or truncate_dim that is not supported.
+            ValueError: precision, batch_size or truncate_dim that is not supported, or a GPU for an encoder in 8 bits.
 
         Example:
             >>> encoder = ems.load("runs/quickstart/model")     # doctest: +SKIP
@@ -167,7 +167,7 @@ class SentenceEncoder:
         if truncate_dim is not None and not 1 <= truncate_dim <= self.dimension:
             raise ValueError(f"truncate_dim must be between 1 and {self.dimension}, not {truncate_dim}")
         if device is not None:
-            self.encoder.to(choose_device(device))
+            self._move(choose_device(device))
         single = isinstance(sentences, str)
         chosen = [sentences] if isinstance(sentences, str) else sentences
         with _progress_bar(chosen, show_progress_bar) as bar:
@@ -186,6 +186,11 @@ class SentenceEncoder:
         if not convert_to_numpy:
             return vectors[0] if single else list(vectors)
         return vectors.numpy()[0] if single else vectors.numpy()
+
+    def _move(self, device: torch.device) -> None:
+        if device.type != "cpu" and is_in_8_bits(self.encoder):
+            raise ValueError(f"8 bits are for CPUs; load the model without them for {device}")
+        self.encoder.to(device)
 
     def encode_windows(self, sentences: Iterable[Any], batch_size: int | None = None) -> Iterator[Tensor]:
         """Embed an endless supply of sentences in bounded memory.

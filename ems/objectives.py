@@ -7,6 +7,8 @@ Source: EMS (Mao et al., 2024, arXiv 2205.15744) and the authors' code; differen
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,9 +35,25 @@ class TokenTargets:
     tokens: Tensor
     weights: Tensor
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> TokenTargets:
+        """Apply a function to every tensor."""
+        return TokenTargets(change(self.rows), change(self.tokens), change(self.weights))
+
     def to(self, device: torch.device | str) -> TokenTargets:
-        """Copy to `device`."""
-        return TokenTargets(*(t.to(device, non_blocking=True) for t in (self.rows, self.tokens, self.weights)))
+        """Copy to `device` (without waiting, when the source is pinned)."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def split(self, num_rows: int, size: int) -> list[TokenTargets]:
+        """Cut all `num_rows` rows into runs of `size`, the last one maybe shorter; each counts its rows from 0.
+
+        Waits for the device once: how many entries each run has is asked there.
+        """
+        firsts = range(0, num_rows, size)
+        bounds = torch.searchsorted(self.rows, torch.tensor([*firsts, num_rows], device=self.rows.device)).tolist()
+        return [
+            TokenTargets(self.rows[a:b] - first, self.tokens[a:b], self.weights[a:b])
+            for first, (a, b) in zip(firsts, itertools.pairwise(bounds), strict=True)
+        ]
 
 
 def token_targets(

@@ -47,6 +47,7 @@ def test_train_ends_with_a_line_that_says_where_the_model_is_and_how_to_use_it(f
         ("model.num_heads=5", "does not divide hidden_size 32"),
         ("training.max_steps=many", "training.max_steps"),
         ("batching.max_tokens=10", "batching.max_tokens 10 is below"),
+        ("batching.max_tokens=all", "should be a whole number from 1 on, 'auto' or null, not 'all'"),
         ("corpus.files=['no-such*.tsv']", "no-such*.tsv"),
         ("corpus.languages=[en, dee]", "dee"),
         ("corpus.languages=[en, de, fr]", "fr"),

@@ -325,3 +325,14 @@ def test_total_loss_weighs_the_parts_that_are_there() -> None:
     assert total_loss({"loss_xtr": xtr, "loss_contrastive": contrastive}, **weights).item() == 8
     assert total_loss({"loss_xtr": xtr}, **weights).item() == 6
     assert total_loss({"loss_contrastive": contrastive}, **weights).item() == 2
+
+
+@given(rows=sentences, size=st.integers(1, 8))
+def test_split_targets_are_the_targets_of_each_run(rows: list[list[int]], size: int) -> None:
+    parts = sparse(rows, "counts").split(len(rows), size)
+    assert len(parts) == -(-len(rows) // size)
+    for part, start in zip(parts, range(0, len(rows), size), strict=True):
+        own = sparse(rows[start : start + size], "counts")
+        assert torch.equal(part.rows, own.rows)
+        assert torch.equal(part.tokens, own.tokens)
+        assert torch.equal(part.weights, own.weights)

@@ -77,7 +77,7 @@ def measure_preparation(config: Config) -> dict[str, Any]:
 def measure_start(config: Config, begun: float) -> dict[str, Any]:
     """Take the first step of a run on prepared text and return the seconds since `begun`, when this process started."""
     trainer = Trainer(config, prepare_corpus(config), Path(config.run.folder))
-    steps = iter(StepLoader(trainer.corpus.shards, trainer.holdout, trainer.stream, config))
+    steps = iter(StepLoader(trainer.corpus.shards, trainer.holdout, trainer.stream, trainer.config))
     trainer.take_step(next(steps))
     return {"seconds": time.time() - begun, "peak_bytes": peak_bytes()}
 

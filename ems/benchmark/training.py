@@ -27,6 +27,7 @@ from ems.data.shards import TokenPairs
 from ems.heap import keep_freed_memory
 from ems.training.device import choose_autocast
 from ems.training.stages import stage, stopwatch
+from ems.training.token_budget import with_token_budget
 from ems.training.update import Update
 
 WARM_UP = 2  # rounds that are not counted: allocators, caches, the optimizer's moments
@@ -44,16 +45,19 @@ def _lengths(pairs: TokenPairs, longest: int) -> np.ndarray:
 
 
 def _batches(workload: Workload, config: Config) -> Iterator[list[PackedBatch]]:
+    budget = config.batching.max_tokens
+    assert budget != "auto"
     for pairs in workload.steps:
         lengths = _lengths(pairs, config.model.max_tokens).reshape(2, -1).sum(axis=0)
         yield [
             collate(pairs, rows, max_tokens=config.model.max_tokens, target=config.objective.target)
-            for rows in cut_micro_batches(lengths, config.batching.max_tokens)
+            for rows in cut_micro_batches(lengths, budget)
         ]
 
 
 def _our_steps(model: Any, workload: Workload, config: Config) -> Callable[[int], object]:
     """Return what takes step `i`, as the trainer does: batches are made ahead by a thread."""
+    config = with_token_budget(config, model)
     update = Update(model, config)
     ahead = prefetch(_batches(workload, config), depth=2)
 

@@ -5,6 +5,7 @@ Shape letters: B pairs, T tokens of both sides together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,17 +48,21 @@ class PackedBatch:
         """Number of pairs B."""
         return len(self.src_digests)
 
-    def to(self, device: torch.device | str) -> PackedBatch:
-        """Copy every tensor to `device`."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
+        """Apply a function to every tensor but those of the buckets."""
         return PackedBatch(
-            self.sentences.to(device),
-            self.other_langs.to(device, non_blocking=True),
-            self.targets.to(device),
-            self.src_digests.to(device, non_blocking=True),
-            self.tgt_digests.to(device, non_blocking=True),
+            self.sentences.each(change),
+            change(self.other_langs),
+            self.targets.each(change),
+            change(self.src_digests),
+            change(self.tgt_digests),
             self.pair_rows,
             self.num_truncated,
         )
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """Copy to `device` (without waiting, when the source is pinned)."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def _cut_side(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ems.config import Config
 from ems.data.collate import PackedBatch, collate, cut_micro_batches
@@ -40,13 +41,24 @@ class StepBatches:
 
 
 class StepLoader:
-    """Iterate over training steps; what it yields depends on the config, the corpus and the stream's state only."""
+    """Iterate over training steps; what it yields depends on the config, the corpus and the stream's state only.
 
-    def __init__(self, shards: ShardFolder, holdout: HoldOut, stream: PairStream, config: Config) -> None:
+    Args:
+        shards: the corpus.
+        holdout: which of its pairs are not trained on.
+        stream: says which pairs come next.
+        config: complete, batching.max_tokens a number or None.
+        pin: put batches where a GPU can copy them from while it computes.
+    """
+
+    def __init__(
+        self, shards: ShardFolder, holdout: HoldOut, stream: PairStream, config: Config, *, pin: bool = False
+    ) -> None:
         self.shards = shards
         self.holdout = holdout
         self.stream = stream
         self.config = config
+        self.pin = pin
 
     def __iter__(self) -> Iterator[StepBatches]:
         """Yield the steps that follow the stream's state, computed ahead by a thread."""
@@ -61,7 +73,9 @@ class StepLoader:
 
     def _assemble(self, step: int, pairs: TokenPairs) -> StepBatches:
         config = self.config
-        longest = config.model.max_tokens
+        longest, budget = config.model.max_tokens, config.batching.max_tokens
+        if budget == "auto":
+            raise ValueError("batching.max_tokens: auto has to be replaced by a number first")
         counts = sum(np.minimum(np.diff(offsets), longest) for offsets in (pairs.src_offsets, pairs.tgt_offsets))
         batches = [
             collate(
@@ -72,8 +86,10 @@ class StepLoader:
                 mask_seed=config.run.seed if config.objective.mask_token else None,
                 first_position=step * config.batching.pairs,
             )
-            for rows in cut_micro_batches(np.asarray(counts), config.batching.max_tokens)
+            for rows in cut_micro_batches(np.asarray(counts), budget)
         ]
+        if self.pin:
+            batches = [batch.each(Tensor.pin_memory) for batch in batches]
         return StepBatches(
             step=step,
             batches=batches,

@@ -6,6 +6,7 @@ Shape letters: S sentences, T tokens of all sentences together, L tokens of one 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,11 +84,15 @@ class PackedSentences:
         """The buckets, their index tensors where the tokens are: copied once, and only if attention asks for them."""
         return tuple(bucket.to(self.input_ids.device) for bucket in self.buckets)
 
-    def to(self, device: torch.device | str) -> PackedSentences:
-        """Copy every tensor but those of the buckets to `device` (without waiting, when the source is pinned)."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> PackedSentences:
+        """Apply a function to every tensor but those of the buckets."""
         tensors = (self.input_ids, self.position_ids, self.lengths, self.offsets, self.restore)
-        input_ids, position_ids, lengths, offsets, restore = (t.to(device, non_blocking=True) for t in tensors)
+        input_ids, position_ids, lengths, offsets, restore = map(change, tensors)
         return PackedSentences(input_ids, position_ids, lengths, offsets, restore, self.max_length, self.buckets)
+
+    def to(self, device: torch.device | str) -> PackedSentences:
+        """Copy to `device` (without waiting, when the source is pinned); buckets follow when they are asked for."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def _make_bucket(lengths: np.ndarray) -> Bucket:

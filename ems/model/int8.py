@@ -66,3 +66,8 @@ def round_to_int8(encoder: Encoder) -> Encoder:
         for owner, name in ((layer.attention, "qkv"), (layer.attention, "output"), (layer, "up"), (layer, "down")):
             setattr(owner, name, Int8Linear(getattr(owner, name)))
     return encoder
+
+
+def is_in_8_bits(encoder: Encoder) -> bool:
+    """Say whether `round_to_int8` changed this encoder."""
+    return any(isinstance(module, Int8Linear) for module in encoder.modules())

@@ -1,10 +1,11 @@
-"""Say which pairs made a step's loss or gradient infinite or NaN."""
+"""Say why a step failed: which pairs made its loss or gradient infinite or NaN, or what memory it wanted."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ems.config import Config
 from ems.data.collate import describe_pairs
 from ems.data.loader import StepBatches
 from ems.data.preparation import PreparedCorpus
@@ -49,4 +50,19 @@ def non_finite_message(
         f"step {loaded.step + 1} is not finite ({values}); languages {', '.join(sorted(languages))}; "
         f"{whose}: {' ; '.join(spelled)}. The last checkpoint is whole; a lower training.learning_rate or a "
         "training.clip_norm in a new run.folder usually helps"
+    )
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Say whether PyTorch failed because a device, or the CPU, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory_message(loaded: StepBatches, config: Config) -> str:
+    """Describe a step for which there was no memory, and what helps."""
+    largest = max(batch.sentences.num_tokens for batch in loaded.batches)
+    return (
+        f"out of memory in step {loaded.step + 1}, in a forward pass of up to {largest:,} tokens; the last checkpoint "
+        f"is whole. In a new run.folder, batching.max_tokens: auto (now {config.batching.max_tokens}) cuts steps to the "
+        "free memory, with the same gradients"
     )

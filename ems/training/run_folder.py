@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ems.config import Config, dump_config, load_config
+from ems.config import Config, dump_config, load_config, with_max_tokens
 from ems.errors import InputError
 from ems.files import atomic_write
 
@@ -30,8 +30,16 @@ def _flat(config: Config) -> dict[str, object]:
     }
 
 
+def as_started(config: Config, folder: Path) -> Config:
+    """Replace `batching.max_tokens: auto` by what the run in `folder` found when it started, if there is one."""
+    path = folder / "config.yaml"
+    if config.batching.max_tokens != "auto" or not path.exists():
+        return config
+    return with_max_tokens(config, load_config(path).batching.max_tokens)
+
+
 def _refuse_other_config(path: Path, config: Config) -> None:
-    then, now = _flat(load_config(path)), _flat(config)
+    then, now = _flat(load_config(path)), _flat(as_started(config, path.parent))
     for key, value in now.items():
         if value != then[key] and key not in _FREE_ON_RESUME:
             raise InputError(

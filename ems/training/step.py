@@ -9,7 +9,6 @@ under Memory Limited Setup", 2021, section 3). Dropout is drawn anew from the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -17,7 +16,9 @@ from torch import Tensor
 from ems.config import ObjectiveConfig
 from ems.data.collate import PackedBatch
 from ems.model.dual_encoder import DualEncoder
-from ems.objectives import contrastive_loss, duplicate_mask, total_loss, xtr_loss
+from ems.objectives import contrastive_loss, duplicate_mask, total_loss
+from ems.training.device import autocasting
+from ems.training.reconstruction import reconstruction_loss
 from ems.training.stages import stage
 
 
@@ -67,23 +68,29 @@ class GradientStep:
             contrastive_weight=self.objective.contrastive_weight,
         )
 
-    def _casting(self, batch: PackedBatch) -> AbstractContextManager[object]:
-        device = batch.other_langs.device.type
-        return torch.autocast(device, dtype=self.autocast) if self.autocast is not None else nullcontext()
-
     def _forward(self, batch: PackedBatch, seed: int, *, heads: bool = True) -> tuple[Tensor | None, Tensor | None]:
-        """Run the model: logits (2B, V) and projections (2B, P), each where its loss is wanted."""
+        """Run the model: what the output matrix reads (2B, W), and projections (2B, P); None if not wanted."""
         torch.manual_seed(seed)
-        projection = logits = None
-        with self._casting(batch):
+        projection = hidden = None
+        with autocasting(self.autocast, batch.other_langs.device):
             with stage("encoder"):
                 sentence_embedding = self.model.encoder(batch.sentences)
             with stage("heads"):
                 if self.objective.contrastive_weight:
                     projection = self.model.projection(sentence_embedding)
                 if heads and self.objective.reconstruction_weight:
-                    logits = self.model.reconstruct(sentence_embedding, batch.other_langs)
-        return logits, projection
+                    language = self.model.language(batch.other_langs)
+                    hidden = self.model.reconstruction.hidden(language, sentence_embedding)
+        return hidden, projection
+
+    def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int) -> Tensor:
+        def logits_of(rows: Tensor) -> Tensor:
+            with autocasting(self.autocast, batch.other_langs.device):
+                logits: Tensor = self.model.reconstruction.output(rows)
+            return logits
+
+        vocab_size = self.model.reconstruction.output.out_features
+        return reconstruction_loss(logits_of, hidden, batch.targets, vocab_size=vocab_size, normalizer=num_pairs)
 
     def _contrast(self, projections: Tensor, src_digests: Tensor, tgt_digests: Tensor) -> Tensor:
         source, translation = projections.split(len(src_digests))
@@ -91,11 +98,11 @@ class GradientStep:
         return contrastive_loss(source, translation, temperature=self.objective.temperature, mask_BN=mask)
 
     def _direct(self, batch: PackedBatch, seed: int, num_pairs: int, scale: float | Tensor) -> dict[str, Tensor]:
-        logits, projection = self._forward(batch, seed)
+        hidden, projection = self._forward(batch, seed)
         parts = {}
         with stage("losses"):
-            if logits is not None:
-                parts["loss_xtr"] = xtr_loss(logits, batch.targets, normalizer=num_pairs)
+            if hidden is not None:
+                parts["loss_xtr"] = self._reconstruct(hidden, batch, num_pairs)
             if projection is not None:
                 parts["loss_contrastive"] = self._contrast(projection, batch.src_digests, batch.tgt_digests)
             total = self._total(parts) * scale
@@ -109,13 +116,13 @@ class GradientStep:
         loss_contrastive, gradients = self._projection_gradients(batches, seeds)
         parts = [{"loss_contrastive": loss_contrastive}]
         for batch, seed, gradient in zip(batches, seeds, gradients, strict=True):
-            logits, projection = self._forward(batch, seed)
+            hidden, projection = self._forward(batch, seed)
             assert projection is not None
             with stage("losses"):
                 # The scalar product with a constant has exactly that constant as its gradient.
                 surrogate = self.objective.contrastive_weight * (projection * gradient).sum()
-                if logits is not None:
-                    loss_xtr = xtr_loss(logits, batch.targets, normalizer=num_pairs)
+                if hidden is not None:
+                    loss_xtr = self._reconstruct(hidden, batch, num_pairs)
                     surrogate = surrogate + self.objective.reconstruction_weight * loss_xtr
                     parts.append({"loss_xtr": loss_xtr.detach()})
                 surrogate = surrogate * scale

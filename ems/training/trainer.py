@@ -28,12 +28,13 @@ from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
 from ems.training.device import environment
-from ems.training.diagnosis import non_finite_message
+from ems.training.diagnosis import non_finite_message, out_of_memory, out_of_memory_message
 from ems.training.finish import finish
 from ems.training.progress import Progress
-from ems.training.run_folder import check_run_folder, claim_run_folder, run_lock
+from ems.training.run_folder import as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested
+from ems.training.token_budget import with_token_budget
 from ems.training.tracking import Tracker, cut_metrics
 from ems.training.update import Update
 from ems.training.validation import Validator
@@ -68,6 +69,9 @@ class Trainer:
     Everything that resumes is in `model`, `update` (optimizer, scaler) and `progress` (which holds the stream's state);
     the rest follows from the config.
 
+    Attributes:
+        config: complete, with what `auto` left to the start of the run.
+
     Args:
         config: complete configuration.
         corpus: prepared text.
@@ -75,13 +79,13 @@ class Trainer:
     """
 
     def __init__(self, config: Config, corpus: PreparedCorpus, folder: Path) -> None:
-        self.config = config
         self.corpus = corpus
         self.folder = folder
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = build_model(config, corpus.tokenizer.vocab_size, len(corpus.languages)).to(self.device)
+        self.config = with_token_budget(config, self.model)
         self.update = Update(self.model, config)
         self.progress = Progress()
         self.holdout: HoldOut = hold_out(
@@ -155,7 +159,8 @@ class Trainer:
         tracker = Tracker(self.folder, first_step=self.progress.step, max_steps=last_step, device=self.device)
         try:
             with stop_requested() as signals:
-                steps = iter(StepLoader(self.corpus.shards, self.holdout, self.stream, self.config))
+                pin = self.device.type == "cuda"
+                steps = iter(StepLoader(self.corpus.shards, self.holdout, self.stream, self.config, pin=pin))
                 while not self.finished:
                     started = time.perf_counter()
                     loaded = next(steps)
@@ -176,9 +181,15 @@ class Trainer:
         """Do one optimizer step and return its record.
 
         Raises:
-            RunError: the loss or the gradient is not finite; weights are as before the step.
+            RunError: the loss or the gradient is not finite, or memory ran out; weights are as before the step.
         """
-        record = self._finite_record(self.update.gradients(loaded.batches, loaded.step), loaded)
+        try:
+            losses = self.update.gradients(loaded.batches, loaded.step)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise RunError(out_of_memory_message(loaded, self.config)) from None
+        record = self._finite_record(losses, loaded)
         rate = self.update.apply(loaded.step)
         self._advance(loaded)
         return {**record, "train/learning_rate": rate}
@@ -321,11 +332,11 @@ def train(config: Config, *, resume: bool = False) -> Path:
         find_sets(config.validation)
         find_sets(config.evaluation)
         corpus = prepare_corpus(config, progress=True)
-        trainer = Trainer(config, corpus, folder)
-        claim_run_folder(config)
+        trainer = Trainer(as_started(config, folder), corpus, folder)
+        claim_run_folder(trainer.config)
         if resume:
             trainer.resume()
         _announce(trainer)
         trainer.run()
-        finish(config, corpus, trainer.holdout, trainer.evaluation_sets, folder)
+        finish(trainer.config, corpus, trainer.holdout, trainer.evaluation_sets, folder)
     return folder / "model"

@@ -64,3 +64,11 @@ def test_other_devices_are_refused(tiny_model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(InputError, match="8 bits are for CPUs; on cuda"):
         ems.load(tiny_model, device="cuda", dtype=torch.int8)
+
+
+def test_an_encoder_in_8_bits_does_not_move_to_another_device(tiny_model, monkeypatch):
+    encoder = ems.load(tiny_model, dtype=torch.int8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ValueError, match="8 bits are for CPUs; load the model without them for cuda"):
+        encoder.encode(["Guten Morgen"], device="cuda")
+    assert encoder.encode(["Guten Morgen"]).any()

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ems.config import Config, dump_config, load_config
+from ems.config import Config, dump_config, load_config, with_max_tokens
 from ems.errors import InputError
-from ems.training.run_folder import check_run_folder, claim_run_folder
+from ems.training.run_folder import as_started, check_run_folder, claim_run_folder
 
 
 def claim(config: Config, *, resume: bool) -> Path:
@@ -111,3 +111,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"run.folder .*below cannot be written"):
         claim(make_config(tmp_path / "file" / "below"), resume=False)
+
+
+def test_a_run_goes_on_with_the_token_budget_that_it_found_when_it_started(tmp_path: Path) -> None:
+    wanted = make_config(tmp_path / "run", batching={"max_tokens": "auto"})
+    assert as_started(wanted, tmp_path / "run").batching.max_tokens == "auto"
+    claim(with_max_tokens(wanted, 7000), resume=False)
+    check_run_folder(wanted, resume=True)
+    assert as_started(wanted, tmp_path / "run").batching.max_tokens == 7000
+
+
+def test_a_token_budget_given_later_is_another_run(tmp_path: Path) -> None:
+    claim(make_config(tmp_path / "run", batching={"max_tokens": 7000}), resume=False)
+    with pytest.raises(InputError, match="--resume: batching.max_tokens is 500, but .* started with 7000"):
+        check_run_folder(make_config(tmp_path / "run", batching={"max_tokens": 500}), resume=True)

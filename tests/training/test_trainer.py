@@ -12,11 +12,14 @@ import pytest
 import torch
 
 import ems
+from ems.config import load_config
 from ems.errors import InputError, Interrupted, RunError
+from ems.training import token_budget
 from ems.training import trainer as trainer_module
 from ems.training.checkpoint import load_latest_checkpoint
 from ems.training.tracking import read_metrics
 from ems.training.trainer import Trainer, train
+from ems.training.update import Update
 from tests.tiny import tiny_config, write_corpus
 
 
@@ -115,6 +118,30 @@ def test_micro_batches_see_the_same_data_and_nearly_the_same_loss(folder):
     assert [line.get("train/loss") for line in cut] == [
         pytest.approx(line["train/loss"], rel=1e-4) if "train/loss" in line else None for line in whole
     ]
+
+
+def test_a_run_finds_its_token_budget_and_goes_on_with_the_same(folder, monkeypatch):
+    auto = tiny_config(folder, "batching.max_tokens=auto")
+    # Memory for some of the 16 pairs is left beside the weights.
+    monkeypatch.setattr(token_budget, "_LIBRARIES", 0)
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1_700_000)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.raises(Interrupted):
+            train(auto)
+    found = load_config(folder / "run" / "config.yaml").batching.max_tokens
+    assert 96 <= found < 300
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1 << 40)
+    train(auto, resume=True)
+    assert load_config(folder / "run" / "config.yaml").batching.max_tokens == found
+    train(tiny_config(folder, f"run.folder={folder / 'given'}", f"batching.max_tokens={found}"))
+    assert without_times(folder / "run" / "metrics.jsonl") == without_times(folder / "given" / "metrics.jsonl")
+
+
+def test_a_step_without_memory_for_it_ends_the_run_and_says_what_helps(folder, monkeypatch):
+    monkeypatch.setattr(Update, "gradients", lambda self, batches, step: torch.empty(1 << 52))
+    with pytest.raises(RunError, match=r"out of memory in step 1, in a forward pass .* batching.max_tokens: auto"):
+        train(tiny_config(folder))
 
 
 def test_resume_without_a_checkpoint_starts_from_the_beginning(folder):

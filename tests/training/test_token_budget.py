@@ -1,0 +1,121 @@
+"""A token budget that was found for the memory keeps a step within it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ems.config import Config, load_config
+from ems.errors import InputError
+from ems.training import token_budget
+from ems.training.token_budget import free_bytes, kept_bytes, with_token_budget
+from ems.training.trainer import build_model
+
+MINIMAL = "run: {folder: r}\ncorpus: {files: ['embedded:grammar']}\ntraining: {max_steps: 1}\n"
+SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.num_heads=4", "model.feed_forward_size=256"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL)
+    return load_config(path, [*SMALL, "model.max_tokens=32", "batching.pairs=512", "batching.max_tokens=auto"])
+
+
+def test_a_number_and_null_are_left_alone(config: Config) -> None:
+    model = build_model(config, 100, 2)
+    for given in (500, None):
+        chosen = config.model_copy(update={"batching": config.batching.model_copy(update={"max_tokens": given})})
+        assert with_token_budget(chosen, model) is chosen
+
+
+def test_with_memory_for_all_a_step_is_not_cut(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1 << 40)
+    assert with_token_budget(config, build_model(config, 100, 2)).batching.max_tokens == 512 * 2 * 32
+
+
+def test_twice_the_memory_above_what_is_fixed_gives_twice_the_tokens(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_model(config, 100, 2)
+    found = []
+    for free in (200_000_000, 250_000_000, 300_000_000):
+        monkeypatch.setattr(token_budget, "free_bytes", lambda device, free=free: free)
+        found.append(with_token_budget(config, model).batching.max_tokens)
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0], abs=1)
+    assert found[0] >= 64
+
+
+def test_memory_for_not_even_a_pair_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1 << 20)
+    with pytest.raises(InputError, match=r"batching.max_tokens: 0.0 GB are free, but weights and losses need"):
+        with_token_budget(config, build_model(config, 100, 2))
+
+
+def test_what_a_token_keeps_is_what_the_layers_have_to_keep(config: Config) -> None:
+    """Count by hand for a model without dropout: float32 tensors that each operation needs for its backward pass."""
+    model = build_model(config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})}), 100, 2)
+    hidden, inner = 64, 256
+    # Inputs of qkv, output, up, down (its input is inner wide) and both norms; query, key, value and the mixture;
+    # up's result for swish. Each norm keeps a mean and a deviation, attention a number for each head.
+    layer = 4 * (hidden + 3 * hidden + hidden + hidden + hidden + inner + inner + hidden) + 4 * (2 * 2 + 4)
+    assert kept_bytes(model, None) == pytest.approx(2 * layer, rel=0.15)
+
+
+def test_the_model_is_left_as_it_was(config: Config) -> None:
+    model = build_model(config, 100, 2).eval()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    kept_bytes(model, None)
+    assert not model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_free_memory_is_what_the_system_says() -> None:
+    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    assert 0 < free_bytes(torch.device("cpu")) <= int(line.split()[1]) * 1024 * 1.05
+
+
+MEASURE = """
+import json, sys
+from ems.benchmark.measure import peak_bytes
+from ems.benchmark.workload import random_workload
+from ems.config import load_config
+from ems.data.collate import collate, cut_micro_batches
+from ems.heap import keep_freed_memory
+from ems.training import token_budget
+from ems.training.trainer import build_model
+from ems.training.update import Update
+import numpy as np
+keep_freed_memory()
+config = load_config(sys.argv[1], json.loads(sys.argv[2]))
+free = int(sys.argv[3])
+token_budget.free_bytes = lambda device: free
+pairs = random_workload(config, 1, length=config.model.max_tokens).steps[0]
+model = build_model(config, config.tokenizer.vocab_size, 2)
+before = peak_bytes()
+config = token_budget.with_token_budget(config, model)
+update = Update(model, config)
+counts = np.full(config.batching.pairs, 2 * config.model.max_tokens)
+cut = cut_micro_batches(counts, config.batching.max_tokens)
+for step in range(2):
+    update.gradients([collate(pairs, rows, max_tokens=config.model.max_tokens) for rows in cut], step)
+    update.apply(step)
+print(json.dumps({"grown": peak_bytes() - before, "cuts": len(cut)}))
+"""
+
+
+@pytest.mark.parametrize("free", [400_000_000, 600_000_000])
+def test_a_step_stays_within_the_memory_and_uses_most_of_it(config: Config, tmp_path: Path, free: int) -> None:
+    overrides = [*SMALL, "tokenizer.vocab_size=2000", "model.max_tokens=32", "model.dropout=0.1"]
+    overrides += ["batching.pairs=1024", "batching.max_tokens=auto", "training.warmup_steps=0"]
+    arguments = [str(tmp_path / "c.yaml"), json.dumps(overrides), str(free)]
+    done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=True)
+    measured = json.loads(done.stdout)
+    assert measured["cuts"] > 1
+    assert 0.5 * free < measured["grown"] < free
