@@ -47,17 +47,18 @@ def _prepare(arguments: argparse.Namespace) -> None:
     print(f"prepared corpus in {corpus.shards.folder}")
 
 
+def _dtype(arguments: argparse.Namespace) -> Any:
+    import torch
+
+    return torch.int8 if arguments.int8 else torch.bfloat16 if arguments.bf16 else None
+
+
 def _encode(arguments: argparse.Namespace) -> None:
     from ems.encode_file import encode_file
     from ems.inference import load
 
-    dtype = None
-    if arguments.int8:
-        import torch
-
-        dtype = torch.int8
     rows = encode_file(
-        load(arguments.model, device=arguments.device, dtype=dtype),
+        load(arguments.model, device=arguments.device, dtype=_dtype(arguments)),
         arguments.input,
         Path(arguments.output),
         normalize=arguments.normalize,
@@ -159,7 +160,9 @@ def _add_encode(parser: argparse.ArgumentParser) -> Command:
     )
     parser.add_argument("--output", required=True, metavar="FILE.npy", help="float32 array, one row a line of input")
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
-    parser.add_argument("--int8", action="store_true", help="round to 8 bits: faster on CPUs with the instructions")
+    fewer = parser.add_mutually_exclusive_group()
+    fewer.add_argument("--int8", action="store_true", help="compute in 8 bits: faster on CPUs with the instructions")
+    fewer.add_argument("--bf16", action="store_true", help="compute in bfloat16: for GPUs")
     add_device(parser)
     return _encode
 

@@ -111,6 +111,13 @@ class SentenceEncoder:
         self.max_tokens = encoder.sizes.max_tokens
 
     @property
+    def precision(self) -> str:
+        """What the linear layers compute in: "float32", "bfloat16", "int8" and so on."""
+        if is_in_8_bits(self.encoder):
+            return "int8"
+        return str(self.encoder.embeddings.token.weight.dtype).removeprefix("torch.")
+
+    @property
     def max_seq_length(self) -> int:
         """The name that sentence-transformers gives `max_tokens`."""
         return self.max_tokens
@@ -230,13 +237,14 @@ class SentenceEncoder:
         on_cpu = max(1, CPU_BATCH_VALUES // self.encoder.sizes.feed_forward_size)
         budget = CUDA_BATCH_TOKENS if self.device.type == "cuda" else on_cpu
         vectors = torch.zeros(len(lengths), self.dimension)
+        batches = list(_batches(lengths, budget, batch_size))
         finished = []
-        for rows in _batches(lengths, budget, batch_size):
+        for rows in batches:
             cut = lengths[rows]
             picked = tokens[np.repeat(starts[rows], cut) + ragged_positions(cut)]
-            finished.append((rows, self.encoder(pack(picked, cut).to(self.device)).float()))
-        for rows, embedded in finished:
-            vectors[torch.from_numpy(rows)] = embedded.cpu()
+            finished.append(self.encoder(pack(picked, cut).to(self.device)).float())
+        if batches:  # one copy to the host, which waits for the device
+            vectors[torch.from_numpy(np.concatenate(batches))] = torch.cat(finished).cpu()
         return vectors
 
     def similarity(self, a: Any, b: Any) -> Tensor:
@@ -273,6 +281,11 @@ def _in_8_bits(encoder: Encoder, device: torch.device) -> Encoder:
     return round_to_int8(encoder)
 
 
+def _warn_of_slow_bfloat16(device: torch.device, dtype: torch.dtype | None) -> None:
+    if device.type == "cpu" and dtype == torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported():
+        logger.warning("this CPU has no instructions for bfloat16; float32 is several times as fast")
+
+
 def load(
     folder: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
 ) -> SentenceEncoder:
@@ -281,8 +294,8 @@ def load(
     Args:
         folder: what training wrote to `runs/.../model`.
         device: None takes a GPU where there is one.
-        dtype: of the weights; None keeps the folder's. `torch.int8` rounds the linear layers to 8 bits, for CPUs only:
-            about twice as fast where the CPU has the instructions (`ems.model.int8`).
+        dtype: of the weights; None keeps the folder's. `torch.bfloat16` is for GPUs. `torch.int8` rounds the linear
+            layers to 8 bits, for CPUs only: about twice as fast where the CPU has the instructions (`ems.model.int8`).
 
     Raises:
         InputError: the folder is missing, damaged, or no ems model folder; 8 bits on another device than a CPU.
@@ -298,6 +311,7 @@ def load(
     languages = read_info(folder)["languages"]
     if dtype == torch.int8:
         return SentenceEncoder(_in_8_bits(encoder, where), tokenizer, languages)
+    _warn_of_slow_bfloat16(where, dtype)
     return SentenceEncoder(encoder.to(where, dtype), tokenizer, languages)
 
 

@@ -11,7 +11,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+import ems
 from ems.cli import main
 from tests.tiny import ROOT, tiny_overrides, write_corpus
 
@@ -111,6 +113,15 @@ def test_a_corpus_line_that_breaks_a_rule_is_counted_with_file_and_line(folder, 
     out = run("prepare", "--config", CONFIG, "--set", *tiny_overrides(folder), capsys=capsys, status=0).out
     assert "missing_side" in out
     assert "301" in out  # the line
+
+
+@pytest.mark.parametrize(("option", "dtype"), [("--int8", torch.int8), ("--bf16", torch.bfloat16)])
+def test_encode_computes_in_fewer_bits_when_asked(tiny_model, tmp_path, capsys, option, dtype):
+    (tmp_path / "in.txt").write_text("Guten Morgen\n", encoding="utf-8")
+    arguments = ["encode", "--model", tiny_model, "--input", tmp_path / "in.txt", "--output", tmp_path / "out.npy"]
+    run(*arguments, "--device", "cpu", option, capsys=capsys, status=0)
+    expected = ems.load(tiny_model, device="cpu", dtype=dtype).encode(["Guten Morgen"])
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
 
 
 def test_encode_writes_rows_and_refuses_a_pickle_for_a_model(tiny_model, tmp_path, capsys):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import ems
 from ems import inference
@@ -102,6 +103,19 @@ def test_a_changed_input_starts_anew(encoder, text, tmp_path, small_windows, mon
     text.write_text("ganz anderer Text\n" * 30, encoding="utf-8")
     encode_file(encoder, str(text), tmp_path / "out.npy")
     assert np.abs(np.load(tmp_path / "out.npy") - encoder.encode("ganz anderer Text")).max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16])
+def test_rows_of_another_precision_are_not_continued(
+    encoder, tiny_model, text, tmp_path, small_windows, monkeypatch, dtype
+):
+    other = ems.load(tiny_model, device="cpu", dtype=dtype)
+    with monkeypatch.context() as patch:
+        stop_after(patch, other, 2)
+        with pytest.raises(StoppedError):
+            encode_file(other, str(text), tmp_path / "out.npy")
+    encode_file(encoder, str(text), tmp_path / "out.npy")
+    assert np.abs(np.load(tmp_path / "out.npy") - encoder.encode(lines_of(text))).max() < 1e-5
 
 
 def test_a_line_that_is_not_utf8_is_named_and_nothing_takes_the_final_name(encoder, tmp_path):

@@ -181,3 +181,11 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_last_one(monkeypatch):
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(InputError, match=r"^there is no device 'cuda:2'; the last is 'cuda:1'$"):
         choose_device("cuda:2")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_on_a_cpu_without_instructions_for_it_is_warned_of(tiny_model, monkeypatch, caplog, native):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    encoder = ems.load(tiny_model, device="cpu", dtype=torch.bfloat16)
+    assert ("no instructions for bfloat16" in caplog.text) != native
+    assert encoder.precision == "bfloat16"

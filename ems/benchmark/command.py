@@ -49,10 +49,12 @@ def _train(arguments: argparse.Namespace) -> None:
     cases = [_with(case, key, value) for value in values]
     sizes = [_size(key, value) for value in values]
     check_sizes(sizes, f"--grow {key}")
-    taken = [measure_training(case, arguments.baseline)[0] for case in cases]
+    records = [measure_training(case, arguments.baseline)[0] for case in cases]
+    # Machines drift between cases: what is compared is how many matrix products the time would have been enough for.
+    taken = [record["seconds"] * record["matmul_gflops"] for record in records]
     steps = [
-        growth_exponent(pair, [a["seconds"], b["seconds"]])
-        for pair, (a, b) in zip(itertools.pairwise(sizes), itertools.pairwise(taken), strict=True)
+        growth_exponent(sizes_of_two, taken_by_two)
+        for sizes_of_two, taken_by_two in zip(itertools.pairwise(sizes), itertools.pairwise(taken), strict=True)
     ]
     print_case({"case": f"train, growth with {key}", "values": sizes, "time_exponents": [round(x, 3) for x in steps]})
 

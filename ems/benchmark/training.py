@@ -139,7 +139,8 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
     Returns:
         One record for each, ours first: "pairs_per_second", "tokens_per_second" (real tokens of both sides),
         "matmul_fraction" (operations for real tokens, `ems.benchmark.flops`, at the machine's rate, over the time
-        taken), "peak_bytes", ours with "ratio_to_..." and "stages": shares of the time.
+        taken), "matmul_gflops" (that rate, in 10^9 operations a second), "peak_bytes"; ours also with "ratio_to_..."
+        and "stages": shares of the time.
     """
     names = ["ems", *baselines]
     rounds = range(WARM_UP, WARM_UP + case.rounds)
@@ -173,6 +174,7 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
                 "tokens_per_second": statistics.median(row.sum() / t for row, t in zip(lengths, times, strict=True)),
                 "seconds": statistics.median(times),
                 "matmul_fraction": fraction,
+                "matmul_gflops": statistics.median(rates[WARM_UP:]) / 1e9,
                 "peak_bytes": peaks[name],
                 **_ratios(name, counted),
                 **({"stages": stages} if name == "ems" else {}),

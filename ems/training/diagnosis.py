@@ -63,6 +63,6 @@ def out_of_memory_message(loaded: StepBatches, config: Config) -> str:
     largest = max(batch.sentences.num_tokens for batch in loaded.batches)
     return (
         f"out of memory in step {loaded.step + 1}, in a forward pass of up to {largest:,} tokens; the last checkpoint "
-        f"is whole. In a new run.folder, batching.max_tokens: auto (now {config.batching.max_tokens}) cuts steps to the "
-        "free memory, with the same gradients"
+        f"is whole. In a new run.folder, batching.max_tokens: auto (now {config.batching.max_tokens}) cuts steps to "
+        "the free memory, with the same gradients"
     )

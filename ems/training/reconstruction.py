@@ -1,51 +1,112 @@
-"""The reconstruction loss of many sentences and a large vocabulary, whose logits are never all in memory.
+"""The reconstruction loss from what the output matrix reads: logits become their own gradient in place.
+
+`ems.objectives.xtr_loss` is the same loss of given logits. Here the logits of some rows at a time are computed, reduced
+to their part of the loss and overwritten by its gradient, which the two products of the backward pass then read; so
+neither the logits of all rows nor a copy of them are ever in memory.
 
 Shape letters: B rows, W width of the output matrix, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
-from ems.objectives import TokenTargets, xtr_loss
+from ems.objectives import TokenTargets
 
-LOGITS_AT_ONCE = 1 << 26  # values; the loss holds them, their float32 copy and their gradient: 0.8 GB at most
+LOGITS_AT_ONCE = 1 << 26  # values, of which 256 MB are held in float32
+
+
+def _consume(logits_BV: Tensor, targets: TokenTargets, factor: Tensor) -> Tensor:
+    """Return the loss of some rows and turn their logits z into its gradient, times `factor`.
+
+    The loss is `Σ q log q - Σ q z + Σ_rows (Σ q) logsumexp(z)`, its gradient `(Σ q) softmax(z) - q`.
+    """
+    rows, tokens, weights = targets.rows, targets.tokens, targets.weights.to(logits_BV.dtype)
+    # Rows are ascending, so this is a segment sum; index_add_ walks the entries in order on the CPU.
+    mass = logits_BV.new_zeros(len(logits_BV)).index_add_(0, rows, weights)
+    picked = logits_BV[rows, tokens]
+    largest = logits_BV.amax(dim=1)
+    exponentials = logits_BV.sub_(largest[:, None]).exp_()
+    sums = exponentials.sum(dim=1)
+    exponentials.mul_((factor * mass / sums)[:, None])
+    # Every (row, token) occurs once, so nothing is accumulated and the result does not depend on thread order.
+    exponentials[rows, tokens] -= factor * weights
+    return (weights * (weights.log() - picked)).sum() + mass @ (largest + sums.log())
+
+
+class _ReconstructionLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_BW: Tensor,
+        output_VW: Tensor,
+        targets: TokenTargets,
+        expected: float | Tensor,
+        dtype: torch.dtype | None,
+    ) -> Tensor:
+        accumulate = torch.float64 if hidden_BW.dtype == torch.float64 else torch.float32
+        factor = torch.as_tensor(expected, dtype=accumulate, device=hidden_BW.device)
+        hidden, output = (tensor.to(dtype or tensor.dtype) for tensor in (hidden_BW, output_VW))
+        at_once = max(1, LOGITS_AT_ONCE // len(output))
+        ctx.whole, ctx.dtypes = len(hidden) <= at_once, (hidden_BW.dtype, output_VW.dtype)
+        if ctx.whole:
+            logits = (hidden @ output.T).to(accumulate)
+            loss = _consume(logits, targets, factor)
+            ctx.save_for_backward(logits.to(hidden.dtype), hidden, output, factor)
+            return loss
+        losses, to_hidden = [], []
+        to_output = torch.zeros_like(output_VW)
+        parts = targets.split(len(hidden), at_once)
+        for part, rows in zip(parts, hidden.split(at_once), strict=True):
+            logits = (rows @ output.T).to(accumulate)
+            losses.append(_consume(logits, part, factor))
+            gradient = logits.to(hidden.dtype)
+            to_hidden.append(gradient @ output)
+            to_output += gradient.T @ rows
+        ctx.save_for_backward(torch.cat(to_hidden), to_output, factor)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        *saved, factor = ctx.saved_tensors
+        more = grads[0] / factor
+        if ctx.whole:
+            gradient, hidden, output = saved
+            # The rest of the factor goes to the small sides of both products.
+            to_hidden, to_output = (gradient @ output) * more, gradient.T @ (hidden * more.to(hidden.dtype))
+        else:
+            to_hidden, to_output = (tensor * more for tensor in saved)
+        of_hidden, of_output = ctx.dtypes
+        return to_hidden.to(of_hidden), to_output.to(of_output), None, None, None
 
 
 def reconstruction_loss(
-    logits_of: Callable[[Tensor], Tensor],
     hidden_BW: Tensor,
+    output_VW: Tensor,
     targets: TokenTargets,
     *,
-    vocab_size: int,
     normalizer: float,
+    scale: float | Tensor = 1.0,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Compute `xtr_loss` of `logits_of(hidden_BW)`, some rows at a time if there are more than `LOGITS_AT_ONCE` logits.
-
-    Rows are cut so that the logits of a run fit; those of each run are computed once more for its gradient, which costs
-    a third more in the output matrix: less than two in a hundred of a training step at the paper's size.
+    """Compute `xtr_loss` of the logits `hidden_BW @ output_VW.T`.
 
     Args:
-        logits_of: (b, W) -> (b, V), without anything random.
-        hidden_BW: what the output matrix reads.
+        hidden_BW: float (B, W), what the output matrix reads.
+        output_VW: float (V, W), the output matrix.
         targets: sparse distributions of the same B rows.
-        vocab_size: V.
         normalizer: what the sum over rows is divided by.
+        scale: what the caller will multiply the result by before the backward pass, if known; not 0. Gradients are
+            right whatever it is, but in float16 those of single logits would be too small to be told from 0.
+        dtype: of the matrix products; None for the tensors' own. Logits are float32 (float64 for float64 input).
 
     Returns:
-        Scalar in nats, as `xtr_loss`; gradients flow to `hidden_BW` and the weights.
+        Scalar in nats, float32 (float64 for float64 input); gradients flow to both tensors, once.
     """
-
-    def loss_of(hidden: Tensor, part: TokenTargets) -> Tensor:
-        return xtr_loss(logits_of(hidden), part, normalizer=normalizer)
-
-    rows = max(1, LOGITS_AT_ONCE // vocab_size)
-    if len(hidden_BW) <= rows:
-        return loss_of(hidden_BW, targets)
-    parts = zip(hidden_BW.split(rows), targets.split(len(hidden_BW), rows), strict=True)
-    losses = [checkpoint(loss_of, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-    return torch.stack(losses).sum()
+    total: Tensor = _ReconstructionLoss.apply(hidden_BW, output_VW, targets, scale / normalizer, dtype)
+    return total / normalizer

@@ -83,14 +83,15 @@ class GradientStep:
                     hidden = self.model.reconstruction.hidden(language, sentence_embedding)
         return hidden, projection
 
-    def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int) -> Tensor:
-        def logits_of(rows: Tensor) -> Tensor:
-            with autocasting(self.autocast, batch.other_langs.device):
-                logits: Tensor = self.model.reconstruction.output(rows)
-            return logits
-
-        vocab_size = self.model.reconstruction.output.out_features
-        return reconstruction_loss(logits_of, hidden, batch.targets, vocab_size=vocab_size, normalizer=num_pairs)
+    def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int, scale: float | Tensor) -> Tensor:
+        return reconstruction_loss(
+            hidden,
+            self.model.reconstruction.output.weight,
+            batch.targets,
+            normalizer=num_pairs,
+            scale=self.objective.reconstruction_weight * scale,
+            dtype=self.autocast,
+        )
 
     def _contrast(self, projections: Tensor, src_digests: Tensor, tgt_digests: Tensor) -> Tensor:
         source, translation = projections.split(len(src_digests))
@@ -102,7 +103,7 @@ class GradientStep:
         parts = {}
         with stage("losses"):
             if hidden is not None:
-                parts["loss_xtr"] = self._reconstruct(hidden, batch, num_pairs)
+                parts["loss_xtr"] = self._reconstruct(hidden, batch, num_pairs, scale)
             if projection is not None:
                 parts["loss_contrastive"] = self._contrast(projection, batch.src_digests, batch.tgt_digests)
             total = self._total(parts) * scale
@@ -122,7 +123,7 @@ class GradientStep:
                 # The scalar product with a constant has exactly that constant as its gradient.
                 surrogate = self.objective.contrastive_weight * (projection * gradient).sum()
                 if hidden is not None:
-                    loss_xtr = self._reconstruct(hidden, batch, num_pairs)
+                    loss_xtr = self._reconstruct(hidden, batch, num_pairs, scale)
                     surrogate = surrogate + self.objective.reconstruction_weight * loss_xtr
                     parts.append({"loss_xtr": loss_xtr.detach()})
                 surrogate = surrogate * scale

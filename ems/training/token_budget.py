@@ -86,8 +86,8 @@ def _fixed_bytes(model: DualEncoder, config: Config) -> int:
     output = model.reconstruction.output.weight
     moments = 3 if config.training.amsgrad else 2
     logits = min(LOGITS_AT_ONCE, 2 * config.batching.pairs * output.shape[0])
-    # Logits, their float32 copy and gradient; cosines of both directions, masked, with their gradients, and the mask.
-    losses = 12 * logits + 25 * config.batching.pairs**2
+    # Logits in float32 and twice in half precision; cosines of both directions, masked, their gradients, and the mask.
+    losses = 8 * logits + 25 * config.batching.pairs**2
     # A gradient of the output matrix may wait to be added to that of an earlier run of rows.
     return (1 + moments) * weights + 4 * output.numel() + losses + _LIBRARIES
 

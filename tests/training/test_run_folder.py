@@ -123,5 +123,5 @@ def test_a_run_goes_on_with_the_token_budget_that_it_found_when_it_started(tmp_p
 
 def test_a_token_budget_given_later_is_another_run(tmp_path: Path) -> None:
     claim(make_config(tmp_path / "run", batching={"max_tokens": 7000}), resume=False)
-    with pytest.raises(InputError, match="--resume: batching.max_tokens is 500, but .* started with 7000"):
+    with pytest.raises(InputError, match=r"--resume: batching.max_tokens is 500, but .* started with 7000"):
         check_run_folder(make_config(tmp_path / "run", batching={"max_tokens": 500}), resume=True)
