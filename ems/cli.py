@@ -18,11 +18,16 @@ from typing import Any
 
 from ems.arguments import add_config, add_device, memory, positive
 from ems.benchmark.arguments import add_benchmarks
-from ems.errors import InputError, Interrupted
+from ems.errors import InputError, Interrupted, ToldElsewhere
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
 Command = Callable[[argparse.Namespace], None]
+
+
+def _is_first_rank() -> bool:
+    """Say whether this is the process that speaks for its run: the only one, or rank 0 under `torchrun`."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -30,7 +35,10 @@ def _train(arguments: argparse.Namespace) -> None:
     from ems.training.trainer import train
 
     model = train(load_config(arguments.config, arguments.set), resume=arguments.resume)
-    print(f"model in {model} — use it with: python -c \"import ems; print(ems.load({str(model)!r}).encode('Hello'))\"")
+    if _is_first_rank():
+        print(
+            f"model in {model} — use it with: python -c \"import ems; print(ems.load({str(model)!r}).encode('Hello'))\""
+        )
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -300,7 +308,9 @@ def _run(arguments: argparse.Namespace) -> int:
             message, status = _one_line(error), FAILED
         else:
             message, status = f"{type(error).__name__}: {_one_line(error)} (--debug shows where)", FAILED
-        print(f"ems {arguments.command}: {message}", file=sys.stderr)
+        told = isinstance(error, ToldElsewhere) or (status == STOPPED and not _is_first_rank())
+        if not told:
+            print(f"ems {arguments.command}: {message}", file=sys.stderr)
         return status
 
 

@@ -62,7 +62,7 @@ def _identity(encoder: SentenceEncoder, name: str, normalize: bool) -> dict[str,
         "input_changed": stat.st_mtime_ns,
         "tokenizer": encoder.tokenizer.fingerprint,
         "sizes": asdict(encoder.encoder.sizes),
-        "weights": [float(weights.double().sum()), float(weights.double().square().sum()), encoder.precision],
+        "weights": [float(weights.double().sum()), float(weights.double().square().sum()), encoder.compute_dtype],
         "normalize": normalize,
     }
 

@@ -32,3 +32,7 @@ class RunError(RuntimeError):
 
 class Interrupted(Exception):  # noqa: N818  (not an error: the work is saved)
     """Report that a signal stopped a run early, after its state was saved; commands exit with status 3."""
+
+
+class ToldElsewhere(RunError):  # noqa: N818
+    """End a process whose reason another process of the same run has printed; this one prints nothing."""

@@ -111,7 +111,7 @@ class SentenceEncoder:
         self.max_tokens = encoder.sizes.max_tokens
 
     @property
-    def precision(self) -> str:
+    def compute_dtype(self) -> str:
         """What the linear layers compute in: "float32", "bfloat16", "int8" and so on."""
         if is_in_8_bits(self.encoder):
             return "int8"

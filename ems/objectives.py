@@ -48,11 +48,11 @@ class TokenTargets:
 
         Waits for the device once: how many entries each run has is asked there.
         """
-        firsts = range(0, num_rows, size)
-        bounds = torch.searchsorted(self.rows, torch.tensor([*firsts, num_rows], device=self.rows.device)).tolist()
+        firsts = torch.arange(0, num_rows + size, size, device=self.rows.device)
+        bounds = torch.searchsorted(self.rows, firsts).tolist()
         return [
-            TokenTargets(self.rows[a:b] - first, self.tokens[a:b], self.weights[a:b])
-            for first, (a, b) in zip(firsts, itertools.pairwise(bounds), strict=True)
+            TokenTargets(self.rows[a:b] - number * size, self.tokens[a:b], self.weights[a:b])
+            for number, (a, b) in enumerate(itertools.pairwise(bounds))
         ]
 
 

@@ -188,4 +188,4 @@ def test_bfloat16_on_a_cpu_without_instructions_for_it_is_warned_of(tiny_model, 
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     encoder = ems.load(tiny_model, device="cpu", dtype=torch.bfloat16)
     assert ("no instructions for bfloat16" in caplog.text) != native
-    assert encoder.precision == "bfloat16"
+    assert encoder.compute_dtype == "bfloat16"

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from ems.arguments import add_config, positive
 
 BASELINES = ("plain", "sentence-transformers")
-ENCODERS = (*BASELINES, "int8")  # the last is ours in 8 bits
+ENCODERS = (*BASELINES, "int8", "bf16")  # the last two are ours in fewer bits
 
 
-def _add_speed(parser: argparse.ArgumentParser, others: Sequence[str]) -> None:
+def _add_speed(parser: argparse.ArgumentParser, others: Sequence[str], without_text: str) -> None:
     add_config(parser)
     parser.add_argument(
         "--baseline", nargs="+", default=[], choices=others, metavar="NAME", help="compare with " + ", ".join(others)
     )
-    parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="corpus files; default: random ids")
+    parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help=f"corpus files; {without_text}")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="medians of so many; default: 5")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_speed(parser, BASELINES)
+    _add_speed(parser, BASELINES, "default: random ids")
     parser.add_argument("--length", type=positive, metavar="N", help="tokens of every sentence, of random ids")
     parser.add_argument("--languages", type=positive, default=2, metavar="N", help="number, of random ids; default: 2")
     parser.add_argument(
@@ -33,7 +33,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
-    _add_speed(parser, ENCODERS)
+    _add_speed(parser, ENCODERS, "whose sentences are encoded")
     parser.add_argument("--sentences", nargs="+", type=positive, default=[4000], metavar="N", help="default: 4000")
 
 

@@ -51,7 +51,7 @@ def _train(arguments: argparse.Namespace) -> None:
     check_sizes(sizes, f"--grow {key}")
     records = [measure_training(case, arguments.baseline)[0] for case in cases]
     # Machines drift between cases: what is compared is how many matrix products the time would have been enough for.
-    taken = [record["seconds"] * record["matmul_gflops"] for record in records]
+    taken = [record["time_in_matmul_gflop"] for record in records]
     steps = [
         growth_exponent(sizes_of_two, taken_by_two)
         for sizes_of_two, taken_by_two in zip(itertools.pairwise(sizes), itertools.pairwise(taken), strict=True)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from ems.benchmark.case import Case
 from ems.benchmark.flops import encoder_flops
@@ -33,8 +34,9 @@ def _sentences(workload: Workload) -> list[str]:
 def _encode_with(name: str, model: DualEncoder, workload: Workload, sentences: list[str]) -> Callable[[], object]:
     """Return what embeds all sentences with one implementation."""
     assert workload.tokenizer is not None
-    if name in ("ems", "int8"):
-        encoder = model.encoder if name == "ems" else round_to_int8(model.encoder)
+    if name in ("ems", "int8", "bf16"):
+        encoder = round_to_int8(model.encoder) if name == "int8" else model.encoder
+        encoder = encoder.to(torch.bfloat16) if name == "bf16" else encoder
         return partial(SentenceEncoder(encoder, workload.tokenizer).encode, sentences)
     if name == "plain":
         return partial(plain_encode, model.encoder, workload.tokenizer, sentences)
@@ -63,7 +65,7 @@ def measure_encoding(case: Case, count: int, baselines: Sequence[str]) -> list[d
     Args:
         case: text, config and rounds.
         count: sentences, of both sides of the text.
-        baselines: out of "plain", "sentence-transformers" and "int8", which is ours in 8 bits.
+        baselines: out of "plain", "sentence-transformers", and ours in fewer bits: "int8", "bf16".
 
     Returns:
         One record for each, ours first: "sentences_per_second", "tokens_per_second", "matmul_fraction", "peak_bytes",

@@ -20,7 +20,6 @@ from ems.benchmark.measure import check_sizes, growth_exponent, in_own_process, 
 from ems.benchmark.workload import read_text
 from ems.config import Config, load_config
 from ems.data.grammar import training_pairs
-from ems.data.loader import StepLoader
 from ems.data.preparation import prepare_corpus
 from ems.training.trainer import Trainer
 
@@ -77,8 +76,7 @@ def measure_preparation(config: Config) -> dict[str, Any]:
 def measure_start(config: Config, begun: float) -> dict[str, Any]:
     """Take the first step of a run on prepared text and return the seconds since `begun`, when this process started."""
     trainer = Trainer(config, prepare_corpus(config), Path(config.run.folder))
-    steps = iter(StepLoader(trainer.corpus.shards, trainer.holdout, trainer.stream, trainer.config))
-    trainer.take_step(next(steps))
+    trainer.take_step(next(iter(trainer.loader())))
     return {"seconds": time.time() - begun, "peak_bytes": peak_bytes()}
 
 

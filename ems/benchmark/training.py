@@ -44,13 +44,13 @@ def _lengths(pairs: TokenPairs, longest: int) -> np.ndarray:
     return np.asarray(np.minimum(sides, longest))
 
 
-def _batches(workload: Workload, config: Config) -> Iterator[list[PackedBatch]]:
+def _batches(workload: Workload, config: Config, device: torch.device) -> Iterator[list[PackedBatch]]:
     budget = config.batching.max_tokens
     assert budget != "auto"
     for pairs in workload.steps:
         lengths = _lengths(pairs, config.model.max_tokens).reshape(2, -1).sum(axis=0)
         yield [
-            collate(pairs, rows, max_tokens=config.model.max_tokens, target=config.objective.target)
+            collate(pairs, rows, max_tokens=config.model.max_tokens, target=config.objective.target).pinned_for(device)
             for rows in cut_micro_batches(lengths, budget)
         ]
 
@@ -59,7 +59,7 @@ def _our_steps(model: Any, workload: Workload, config: Config) -> Callable[[int]
     """Return what takes step `i`, as the trainer does: batches are made ahead by a thread."""
     config = with_token_budget(config, model)
     update = Update(model, config)
-    ahead = prefetch(_batches(workload, config), depth=2)
+    ahead = prefetch(_batches(workload, config, update.device), depth=2)
 
     def take_step(step: int) -> object:
         with stage("data"):
@@ -139,8 +139,8 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
     Returns:
         One record for each, ours first: "pairs_per_second", "tokens_per_second" (real tokens of both sides),
         "matmul_fraction" (operations for real tokens, `ems.benchmark.flops`, at the machine's rate, over the time
-        taken), "matmul_gflops" (that rate, in 10^9 operations a second), "peak_bytes"; ours also with "ratio_to_..."
-        and "stages": shares of the time.
+        taken), "matmul_gflops" (that rate, in 10^9 operations a second), "time_in_matmul_gflop" (how many of them the
+        time of a step was enough for), "peak_bytes"; ours also with "ratio_to_..." and "stages": shares of the time.
     """
     names = ["ems", *baselines]
     rounds = range(WARM_UP, WARM_UP + case.rounds)
@@ -175,6 +175,8 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
                 "seconds": statistics.median(times),
                 "matmul_fraction": fraction,
                 "matmul_gflops": statistics.median(rates[WARM_UP:]) / 1e9,
+                "time_in_matmul_gflop": statistics.median(a * b for a, b in zip(times, rates[WARM_UP:], strict=True))
+                / 1e9,
                 "peak_bytes": peaks[name],
                 **_ratios(name, counted),
                 **({"stages": stages} if name == "ems" else {}),

@@ -5,6 +5,8 @@ So each has its own allocator and peak memory, and yet they take turns on the sa
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ import torch
 from ems.benchmark.measure import peak_bytes
 from ems.errors import InputError
 
+_SECONDS_TO_END = 10
+
 Work = Callable[[Any], Any]
 
 
@@ -25,6 +29,8 @@ def _serve(pipe: Connection, prepare: Callable[..., Work], arguments: tuple[Any,
         pipe.send(("ready", None))
         while (message := pipe.recv()) is not None:
             pipe.send(("done", _peak() if message == "peak" else work(message)))
+        del work
+        gc.collect()  # ends its threads while the interpreter is whole
     except BaseException as error:
         pipe.send(("failed", error if isinstance(error, InputError) else RuntimeError(repr(error))))
 
@@ -76,7 +82,10 @@ class Worker:
         return int(self.do("peak"))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process: by asking, so that it can clean up, and by force if it does not listen."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(_SECONDS_TO_END)
         self._process.kill()
         self._process.join()
 

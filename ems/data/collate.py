@@ -60,6 +60,10 @@ class PackedBatch:
             self.num_truncated,
         )
 
+    def pinned_for(self, device: torch.device) -> PackedBatch:
+        """Move to memory from which a GPU copies while it computes; the same batch where there is none."""
+        return self.each(Tensor.pin_memory) if device.type == "cuda" else self
+
     def to(self, device: torch.device | str) -> PackedBatch:
         """Copy to `device` (without waiting, when the source is pinned)."""
         return self.each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -89,7 +93,7 @@ def collate(
     max_tokens: int,
     target: TargetKind = "counts",
     mask_seed: int | None = None,
-    first_position: int = 0,
+    positions: np.ndarray | None = None,
 ) -> PackedBatch:
     """Pack the chosen pairs of a step.
 
@@ -100,7 +104,7 @@ def collate(
         target: "counts" or "set", see `token_targets`.
         mask_seed: None leaves sentences alone; a seed replaces one random token of each pair by the mask token, in the
             reconstruction targets as well, as the authors do. Depends on the seed and the pair's position only.
-        first_position: position of the step's first pair in the endless stream.
+        positions: integer (B,), place of each chosen pair in the endless stream; None stands for `rows`.
 
     Returns:
         The batch, on the CPU.
@@ -110,8 +114,8 @@ def collate(
     tokens = np.concatenate([source, translation])
     lengths = np.concatenate([source_lengths, translation_lengths])
     if mask_seed is not None:
-        positions = (rows + first_position).astype(np.uint64)
-        _mask_one_token_a_pair(tokens, lengths, keyed_hash(mask_seed, _MASK_STREAM, positions))
+        places = (rows if positions is None else positions).astype(np.uint64)
+        _mask_one_token_a_pair(tokens, lengths, keyed_hash(mask_seed, _MASK_STREAM, places))
     swapped = np.concatenate([tokens[len(source) :], tokens[: len(source)]])
     swapped_lengths = np.concatenate([translation_lengths, source_lengths])
     other_langs = np.concatenate([pairs.tgt_langs[rows], pairs.src_langs[rows]]).astype(np.int64)

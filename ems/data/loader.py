@@ -7,34 +7,36 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from ems.config import Config
 from ems.data.collate import PackedBatch, collate, cut_micro_batches
 from ems.data.holdout import HoldOut
 from ems.data.prefetch import prefetch
 from ems.data.shards import ShardFolder, TokenPairs
-from ems.data.stream import PairStream
+from ems.data.stream import PairStream, split_ranks
 
 STEPS_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class StepBatches:
-    """Everything that one optimizer step reads.
+    """Everything that one rank reads in one optimizer step.
 
     Attributes:
         step: steps taken before this one.
         batches: micro-batches, on the CPU.
-        pairs: the pairs of the step, to name the guilty ones.
+        pairs: this rank's pairs of the step, to name the guilty ones.
+        rank_pairs: pairs that each rank has of the step.
         stream_state: what a checkpoint after this step has to hold to go on with the next.
-        num_tokens: real tokens of both sides.
-        num_truncated: sentences that were cut.
+        num_tokens: real tokens of both sides, of all ranks.
+        num_truncated: sentences that were cut, of all ranks.
     """
 
     step: int
     batches: list[PackedBatch]
     pairs: TokenPairs
+    rank_pairs: tuple[int, ...]
     stream_state: dict[str, Any]
     num_tokens: int
     num_truncated: int
@@ -43,22 +45,36 @@ class StepBatches:
 class StepLoader:
     """Iterate over training steps; what it yields depends on the config, the corpus and the stream's state only.
 
+    Every rank draws the whole step and reads its own part of it.
+
     Args:
         shards: the corpus.
         holdout: which of its pairs are not trained on.
         stream: says which pairs come next.
         config: complete, batching.max_tokens a number or None.
-        pin: put batches where a GPU can copy them from while it computes.
+        rank: whose part.
+        size: number of ranks.
+        device: that will compute; batches stay on the CPU, where it can copy them from best.
     """
 
     def __init__(
-        self, shards: ShardFolder, holdout: HoldOut, stream: PairStream, config: Config, *, pin: bool = False
+        self,
+        shards: ShardFolder,
+        holdout: HoldOut,
+        stream: PairStream,
+        config: Config,
+        *,
+        rank: int = 0,
+        size: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.shards = shards
         self.holdout = holdout
         self.stream = stream
         self.config = config
-        self.pin = pin
+        self.rank = rank
+        self.size = size
+        self.device = torch.device(device)
 
     def __iter__(self) -> Iterator[StepBatches]:
         """Yield the steps that follow the stream's state, computed ahead by a thread."""
@@ -68,33 +84,38 @@ class StepLoader:
         while True:
             step = self.stream.step
             pair_index, draws = self.stream.next()
-            rows = self.holdout.training_rows(pair_index, draws)
-            yield self._assemble(step, self.shards.fetch(pair_index, rows))
+            yield self._assemble(step, pair_index, self.holdout.training_rows(pair_index, draws))
 
-    def _assemble(self, step: int, pairs: TokenPairs) -> StepBatches:
-        config = self.config
-        longest, budget = config.model.max_tokens, config.batching.max_tokens
-        if budget == "auto":
-            raise ValueError("batching.max_tokens: auto has to be replaced by a number first")
-        counts = sum(np.minimum(np.diff(offsets), longest) for offsets in (pairs.src_offsets, pairs.tgt_offsets))
+    def _assemble(self, step: int, pair_index: np.ndarray, rows: np.ndarray) -> StepBatches:
+        config, longest = self.config, self.config.model.max_tokens
+        lengths = np.stack(self.shards.lengths(pair_index, rows))
+        counts = np.minimum(lengths, longest).sum(axis=0)
+        parts = split_ranks(counts, self.size)
+        own = parts[self.rank]
+        pairs = self.shards.fetch(pair_index[own], rows[own])
         batches = [
             collate(
                 pairs,
-                rows,
+                chosen,
                 max_tokens=longest,
                 target=config.objective.target,
                 mask_seed=config.run.seed if config.objective.mask_token else None,
-                first_position=step * config.batching.pairs,
+                positions=step * config.batching.pairs + own[chosen],
             )
-            for rows in cut_micro_batches(np.asarray(counts), budget)
+            for chosen in cut_micro_batches(counts[own], self._budget())
         ]
-        if self.pin:
-            batches = [batch.each(Tensor.pin_memory) for batch in batches]
         return StepBatches(
             step=step,
-            batches=batches,
+            batches=[batch.pinned_for(self.device) for batch in batches],
             pairs=pairs,
+            rank_pairs=tuple(map(len, parts)),
             stream_state=self.stream.state(),
-            num_tokens=sum(batch.sentences.num_tokens for batch in batches),
-            num_truncated=sum(batch.num_truncated for batch in batches),
+            num_tokens=int(counts.sum()),
+            num_truncated=int((lengths > longest).sum()),
         )
+
+    def _budget(self) -> int | None:
+        budget = self.config.batching.max_tokens
+        if budget == "auto":
+            raise ValueError("batching.max_tokens: auto has to be replaced by a number first")
+        return budget

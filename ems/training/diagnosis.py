@@ -30,7 +30,7 @@ def _pairs_without_finite_outputs(loaded: StepBatches, model: DualEncoder) -> np
 
 def non_finite_message(
     record: dict[str, float], loaded: StepBatches, model: DualEncoder, corpus: PreparedCorpus
-) -> str:
+) -> tuple[bool, str]:
     """Describe a step that is not finite: its number, values, languages, and up to three pairs in words.
 
     Args:
@@ -38,6 +38,9 @@ def non_finite_message(
         loaded: its batches.
         model: with the weights that gave the scalars.
         corpus: to spell tokens and name languages.
+
+    Returns:
+        Whether pairs with outputs that are not finite were found among those of this rank, and the description.
     """
     guilty = _pairs_without_finite_outputs(loaded, model)
     named = guilty if len(guilty) else np.arange(min(3, len(loaded.pairs.src_langs)))
@@ -46,7 +49,7 @@ def non_finite_message(
     spelled = describe_pairs(loaded.pairs, named[:3], corpus.tokenizer, list(corpus.languages))
     whose = "pairs with non-finite outputs" if len(guilty) else "each pair is finite in float32; the first pairs"
     values = ", ".join(f"{name.removeprefix('train/')} {value:g}" for name, value in record.items())
-    return (
+    return len(guilty) > 0, (
         f"step {loaded.step + 1} is not finite ({values}); languages {', '.join(sorted(languages))}; "
         f"{whose}: {' ; '.join(spelled)}. The last checkpoint is whole; a lower training.learning_rate or a "
         "training.clip_norm in a new run.folder usually helps"
@@ -60,9 +63,9 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def out_of_memory_message(loaded: StepBatches, config: Config) -> str:
     """Describe a step for which there was no memory, and what helps."""
-    largest = max(batch.sentences.num_tokens for batch in loaded.batches)
+    largest, budget = max(batch.sentences.num_tokens for batch in loaded.batches), config.batching.max_tokens
+    smaller = "batching.max_tokens=auto" if budget is None else f"a batching.max_tokens below {budget}"
     return (
-        f"out of memory in step {loaded.step + 1}, in a forward pass of up to {largest:,} tokens; the last checkpoint "
-        f"is whole. In a new run.folder, batching.max_tokens: auto (now {config.batching.max_tokens}) cuts steps to "
-        "the free memory, with the same gradients"
+        f"out of memory in step {loaded.step + 1}, whose forward passes have up to {largest:,} tokens; go on with "
+        f"--resume and {smaller} (the same gradients, steps cut finer), or start anew with fewer batching.pairs"
     )

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from ems.objectives import TokenTargets
 
-LOGITS_AT_ONCE = 1 << 26  # values, of which 256 MB are held in float32
+LOGITS_AT_ONCE = 1 << 26  # values: 256 MB in float32, and half of that again for products in half precision
 
 
 def _consume(logits_BV: Tensor, targets: TokenTargets, factor: Tensor) -> Tensor:
@@ -38,6 +38,21 @@ def _consume(logits_BV: Tensor, targets: TokenTargets, factor: Tensor) -> Tensor
     return (weights * (weights.log() - picked)).sum() + mass @ (largest + sums.log())
 
 
+def _run_of_rows(
+    hidden: Tensor, output: Tensor, targets: TokenTargets, factor: Tensor, into: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of some rows and its gradient to them; add that of the output matrix to `into`."""
+    logits = (hidden @ output.T).to(factor.dtype)
+    loss = _consume(logits, targets, factor)
+    gradient = logits.to(hidden.dtype)
+    del logits
+    if into.dtype == gradient.dtype:
+        into.addmm_(gradient.T, hidden)
+    else:
+        into += gradient.T @ hidden
+    return loss, gradient @ output
+
+
 class _ReconstructionLoss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -45,11 +60,11 @@ class _ReconstructionLoss(torch.autograd.Function):
         hidden_BW: Tensor,
         output_VW: Tensor,
         targets: TokenTargets,
-        expected: float | Tensor,
+        announced: float | Tensor,
         dtype: torch.dtype | None,
     ) -> Tensor:
         accumulate = torch.float64 if hidden_BW.dtype == torch.float64 else torch.float32
-        factor = torch.as_tensor(expected, dtype=accumulate, device=hidden_BW.device)
+        factor = torch.as_tensor(announced, dtype=accumulate, device=hidden_BW.device)
         hidden, output = (tensor.to(dtype or tensor.dtype) for tensor in (hidden_BW, output_VW))
         at_once = max(1, LOGITS_AT_ONCE // len(output))
         ctx.whole, ctx.dtypes = len(hidden) <= at_once, (hidden_BW.dtype, output_VW.dtype)
@@ -58,15 +73,10 @@ class _ReconstructionLoss(torch.autograd.Function):
             loss = _consume(logits, targets, factor)
             ctx.save_for_backward(logits.to(hidden.dtype), hidden, output, factor)
             return loss
-        losses, to_hidden = [], []
         to_output = torch.zeros_like(output_VW)
-        parts = targets.split(len(hidden), at_once)
-        for part, rows in zip(parts, hidden.split(at_once), strict=True):
-            logits = (rows @ output.T).to(accumulate)
-            losses.append(_consume(logits, part, factor))
-            gradient = logits.to(hidden.dtype)
-            to_hidden.append(gradient @ output)
-            to_output += gradient.T @ rows
+        runs = zip(hidden.split(at_once), targets.split(len(hidden), at_once), strict=True)
+        found = [_run_of_rows(rows, output, part, factor, to_output) for rows, part in runs]
+        losses, to_hidden = zip(*found, strict=True)
         ctx.save_for_backward(torch.cat(to_hidden), to_output, factor)
         return torch.stack(losses).sum()
 
@@ -74,13 +84,14 @@ class _ReconstructionLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         *saved, factor = ctx.saved_tensors
-        more = grads[0] / factor
+        remaining = grads[0] / factor  # of what the result was multiplied by: 1 if all of it was announced
         if ctx.whole:
             gradient, hidden, output = saved
-            # The rest of the factor goes to the small sides of both products.
-            to_hidden, to_output = (gradient @ output) * more, gradient.T @ (hidden * more.to(hidden.dtype))
+            # It goes to the small sides of both products.
+            to_hidden = (gradient @ output) * remaining
+            to_output = gradient.T @ (hidden * remaining.to(hidden.dtype))
         else:
-            to_hidden, to_output = (tensor * more for tensor in saved)
+            to_hidden, to_output = (tensor.mul_(remaining) for tensor in saved)  # nobody else reads them
         of_hidden, of_output = ctx.dtypes
         return to_hidden.to(of_hidden), to_output.to(of_output), None, None, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,12 @@ from ems.config import Config, dump_config, load_config, with_max_tokens
 from ems.errors import InputError
 from ems.files import atomic_write
 
-# What may change when a run goes on: where it runs and how often it saves, never what is computed.
+logger = logging.getLogger(__name__)
+
+# What may change when a run goes on: where it runs, how often it saves, and how steps are cut to fit into memory; never
+# what is computed.
 _FREE_ON_RESUME = {
+    "batching.max_tokens",
     "run.device",
     "run.folder",
     "corpus.workers",
@@ -31,15 +36,19 @@ def _flat(config: Config) -> dict[str, object]:
 
 
 def as_started(config: Config, folder: Path) -> Config:
-    """Replace `batching.max_tokens: auto` by what the run in `folder` found when it started, if there is one."""
+    """Replace `batching.max_tokens: auto` by the number that the run in `folder` has used so far, if it has one."""
     path = folder / "config.yaml"
     if config.batching.max_tokens != "auto" or not path.exists():
         return config
-    return with_max_tokens(config, load_config(path).batching.max_tokens)
+    used = load_config(path).batching.max_tokens
+    if used is None:
+        return config
+    logger.info("batching.max_tokens: %s, as before", used)
+    return with_max_tokens(config, used)
 
 
 def _refuse_other_config(path: Path, config: Config) -> None:
-    then, now = _flat(load_config(path)), _flat(as_started(config, path.parent))
+    then, now = _flat(load_config(path)), _flat(config)
     for key, value in now.items():
         if value != then[key] and key not in _FREE_ON_RESUME:
             raise InputError(

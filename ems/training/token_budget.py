@@ -14,19 +14,19 @@ from ems.data.packing import pack
 from ems.errors import InputError
 from ems.model.dual_encoder import DualEncoder
 from ems.training.device import autocasting, choose_autocast
+from ems.training.ranks import Ranks
 from ems.training.reconstruction import LOGITS_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-_PROBES = 2  # sentences of the longest length that are run to see what a token costs
+_PROBES = (1, 3)  # numbers of longest sentences that are run to see what a token costs
 _WORKING_LAYERS = 1.2  # what computing needs beside what is kept, in layers: 1.0 to 1.2 were measured
 _LIBRARIES = 128 << 20  # buffers of the threads that multiply matrices, bytes
 _SPARE = 0.9  # share of the free memory that is used: allocators leave gaps
 
 
-def _cgroup_bytes() -> int | None:
+def _cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return what the control group of this process still grants, None where it sets no limit."""
-    folder = Path("/sys/fs/cgroup")
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
         # File contents that were read are counted as used, but given back when memory is wanted.
@@ -43,6 +43,8 @@ def _cgroup_bytes() -> int | None:
 def free_bytes(device: torch.device) -> int:
     """Return the memory that this process can still have on a device, in bytes.
 
+    Of control groups only version 2 is known, and only the one that this process sees as the root, as in a container.
+
     Raises:
         InputError: the system does not say.
     """
@@ -57,27 +59,38 @@ def free_bytes(device: torch.device) -> int:
     return available if granted is None else min(available, granted)
 
 
-def kept_bytes(model: DualEncoder, autocast: torch.dtype | None) -> float:
-    """Return what a forward pass in training keeps for the backward pass: bytes a token, of the longest sentences."""
-    device = next(model.parameters()).device
-    longest = model.encoder.sizes.max_tokens
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, Tensor] = {}  # by address; held, so that none is used twice
+def _bytes_kept(model: DualEncoder, autocast: torch.dtype | None, sentences: int) -> int:
+    """Return what a training forward pass over so many of the longest sentences keeps for the backward pass."""
+    device, longest = next(model.parameters()).device, model.encoder.sizes.max_tokens
+    sizes = {p.untyped_storage().data_ptr(): 0 for p in model.parameters()}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes.setdefault(storage.data_ptr(), storage.nbytes())
+        return tensor.detach()  # a tensor that held its own graph would never be freed
 
-    tokens = np.full(_PROBES * longest, min(3, model.encoder.sizes.vocab_size - 1))
-    sentences = pack(tokens, np.full(_PROBES, longest)).to(device)
+    tokens = np.full(sentences * longest, min(3, model.encoder.sizes.vocab_size - 1))
+    packed = pack(tokens, np.full(sentences, longest)).to(device)
     was_training = model.training
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocasting(autocast, device):
-        embedding = model.encoder(sentences)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocasting(autocast, device):
+        embedding = model.encoder(packed)  # held to the end, so that no address is used twice
     model.train(was_training)
     del embedding
-    sizes = (tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in weights)
-    return sum(sizes) / len(tokens)
+    return sum(sizes.values())
+
+
+def kept_bytes(model: DualEncoder, autocast: torch.dtype | None) -> tuple[float, float]:
+    """Measure what a training forward pass keeps for the backward pass.
+
+    Returns:
+        Bytes a token, of the longest sentences, and bytes whatever the number of tokens: copies of the weights in half
+        precision, for one.
+    """
+    few, many = (_bytes_kept(model, autocast, sentences) for sentences in _PROBES)
+    longest = model.encoder.sizes.max_tokens
+    per_token = (many - few) / (longest * (_PROBES[1] - _PROBES[0]))
+    return per_token, few - per_token * longest * _PROBES[0]
 
 
 def _fixed_bytes(model: DualEncoder, config: Config) -> int:
@@ -86,18 +99,19 @@ def _fixed_bytes(model: DualEncoder, config: Config) -> int:
     output = model.reconstruction.output.weight
     moments = 3 if config.training.amsgrad else 2
     logits = min(LOGITS_AT_ONCE, 2 * config.batching.pairs * output.shape[0])
-    # Logits in float32 and twice in half precision; cosines of both directions, masked, their gradients, and the mask.
-    losses = 8 * logits + 25 * config.batching.pairs**2
-    # A gradient of the output matrix may wait to be added to that of an earlier run of rows.
-    return (1 + moments) * weights + 4 * output.numel() + losses + _LIBRARIES
+    # Logits in float32 and half precision; cosines of both directions, masked, their gradients, and the mask.
+    losses = 6 * logits + 25 * config.batching.pairs**2
+    # A gradient of the output matrix waits to be added to that of an earlier micro-batch.
+    return (1 + moments) * weights + 8 * output.numel() + losses + _LIBRARIES
 
 
-def with_token_budget(config: Config, model: DualEncoder) -> Config:
+def with_token_budget(config: Config, model: DualEncoder, ranks: Ranks | None = None) -> Config:
     """Replace `batching.max_tokens: auto` by the most tokens that fit into the memory which the device has free now.
 
     Args:
         config: returned as it is where the number is given, or null.
         model: on its device, without gradients or optimizer state yet.
+        ranks: all of them get the smallest number that one finds; None for this process alone.
 
     Raises:
         InputError: not even one pair of longest sentences fits.
@@ -106,8 +120,9 @@ def with_token_budget(config: Config, model: DualEncoder) -> Config:
         return config
     device = next(model.parameters()).device
     working = 1 + _WORKING_LAYERS / config.model.num_layers
-    per_token = working * kept_bytes(model, choose_autocast(config.run.precision, device))
-    free, fixed = free_bytes(device), _fixed_bytes(model, config)
+    kept, copies = kept_bytes(model, choose_autocast(config.run.precision, device))
+    per_token, fixed = working * kept, _fixed_bytes(model, config) + copies
+    free = free_bytes(device)
     found = int((_SPARE * free - fixed) / per_token)
     least = 2 * config.model.max_tokens
     if found < least:
@@ -116,8 +131,8 @@ def with_token_budget(config: Config, model: DualEncoder) -> Config:
             f"a pair of longest sentences {least * per_token / 1e9:.1f} GB; choose a smaller model, model.max_tokens "
             "or batching.pairs"
         )
-    chosen = min(found, config.batching.pairs * least)
-    logger.info(
-        "batching.max_tokens: %d, of %.1f GB free memory (%.0f kB a token)", chosen, free / 1e9, per_token / 1e3
-    )
+    chosen = (ranks or Ranks()).least(min(found, config.batching.pairs * least))
+    why = "as many as fit" if chosen == found else "all that a step can have, or another rank can hold"
+    memory = f"{free / 1e9:.1f} GB are free, a token takes {per_token / 1e3:.0f} kB"
+    logger.info("batching.max_tokens: %d (%s; %s)", chosen, why, memory)
     return with_max_tokens(config, chosen)

@@ -6,6 +6,8 @@ import logging
 import math
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,21 @@ from ems.data.holdout import HoldOut, hold_out
 from ems.data.keyed import keyed_hash
 from ems.data.loader import StepBatches, StepLoader
 from ems.data.preparation import PreparedCorpus, prepare_corpus
-from ems.data.reports import report_table
 from ems.data.stream import PairStream
-from ems.errors import InputError, Interrupted, RunError
+from ems.errors import InputError, Interrupted, RunError, ToldElsewhere
 from ems.heap import keep_freed_memory
 from ems.inference import SentenceEncoder, choose_device
 from ems.languages import LANGUAGES
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
+from ems.training.announcement import announce
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
 from ems.training.device import environment
 from ems.training.diagnosis import non_finite_message, out_of_memory, out_of_memory_message
 from ems.training.finish import finish
 from ems.training.progress import Progress
+from ems.training.ranks import Ranks, joined_ranks
 from ems.training.run_folder import as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested
@@ -76,17 +79,19 @@ class Trainer:
         config: complete configuration.
         corpus: prepared text.
         folder: claimed run folder.
+        ranks: the processes that train together; None for this one alone.
     """
 
-    def __init__(self, config: Config, corpus: PreparedCorpus, folder: Path) -> None:
+    def __init__(self, config: Config, corpus: PreparedCorpus, folder: Path, ranks: Ranks | None = None) -> None:
         self.corpus = corpus
         self.folder = folder
+        self.ranks = ranks or Ranks()
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = build_model(config, corpus.tokenizer.vocab_size, len(corpus.languages)).to(self.device)
-        self.config = with_token_budget(config, self.model)
-        self.update = Update(self.model, config)
+        self.config = with_token_budget(config, self.model, self.ranks)
+        self.update = Update(self.model, config, self.ranks)
         self.progress = Progress()
         self.holdout: HoldOut = hold_out(
             corpus.shards,
@@ -107,7 +112,7 @@ class Trainer:
         checkpoint = load_latest_checkpoint(self.folder / "checkpoints")
         if checkpoint is None:
             logger.warning("no checkpoint in %s yet; starting from the beginning", self.folder)
-            cut_metrics(self.folder / "metrics.jsonl", 0)
+            self._cut_metrics()
             return
         restore(checkpoint, self.model, self.update.optimizer)
         try:
@@ -117,7 +122,11 @@ class Trainer:
                 raise
             where = self.folder / "checkpoints" / checkpoint_name(checkpoint.step) / "state.json"
             raise InputError(f"{where} cannot be used: {type(error).__name__}: {error}") from None
-        cut_metrics(self.folder / "metrics.jsonl", self.progress.step)
+        self._cut_metrics()
+
+    def _cut_metrics(self) -> None:
+        if self.ranks.is_first:
+            cut_metrics(self.folder / "metrics.jsonl", self.progress.step)
 
     def _restore_state(self, state: dict[str, Any], step: int) -> None:
         for name, value in self.data_identity().items():
@@ -155,42 +164,71 @@ class Trainer:
             Interrupted: a signal came; a checkpoint was written.
             RunError: a loss or gradient was not finite; the last good checkpoint stands.
         """
-        training, last_step = self.config.training, self.config.training.max_steps
+        with ExitStack() as stack:
+            signals = stack.enter_context(stop_requested())
+            tracker = stack.enter_context(self._tracker())
+            for loaded in self.loader():
+                if self.finished:
+                    return
+                self._whole_step(loaded, tracker)
+                # A signal reaches some ranks earlier than others; all stop after the same step.
+                stopping = self.ranks.any(bool(signals))
+                if self.progress.step % self.config.training.checkpoint_every_steps == 0 or stopping or self.finished:
+                    self.save()
+                if stopping and not self.finished:
+                    name = signal.Signals(signals[0]).name if signals else "a signal"
+                    raise Interrupted(f"stopped by {name} after step {self.progress.step}; continue with --resume")
+
+    @contextmanager
+    def _tracker(self) -> Iterator[Tracker | None]:
+        """Open what reports the run; only the rank that writes has one."""
+        if not self.ranks.is_first:
+            yield None
+            return
+        last_step = self.config.training.max_steps
         tracker = Tracker(self.folder, first_step=self.progress.step, max_steps=last_step, device=self.device)
         try:
-            with stop_requested() as signals:
-                pin = self.device.type == "cuda"
-                steps = iter(StepLoader(self.corpus.shards, self.holdout, self.stream, self.config, pin=pin))
-                while not self.finished:
-                    started = time.perf_counter()
-                    loaded = next(steps)
-                    record = self.take_step(loaded)
-                    seconds = time.perf_counter() - started
-                    self._report(tracker, record, seconds, loaded.num_tokens)
-                    if self.progress.step % training.validate_every_steps == 0 or self.progress.step == last_step:
-                        self._validate(tracker)
-                    if self.progress.step % training.checkpoint_every_steps == 0 or signals or self.finished:
-                        self.save()
-                    if signals and not self.finished:
-                        name = signal.Signals(signals[0]).name
-                        raise Interrupted(f"stopped by {name} after step {self.progress.step}; continue with --resume")
+            yield tracker
         finally:
             tracker.close()
+
+    def loader(self) -> StepLoader:
+        """Return what iterates over the steps that follow."""
+        return StepLoader(
+            self.corpus.shards,
+            self.holdout,
+            self.stream,
+            self.config,
+            rank=self.ranks.rank,
+            size=self.ranks.size,
+            device=self.device,
+        )
+
+    def _whole_step(self, loaded: StepBatches, tracker: Tracker | None) -> None:
+        """Take a step, report it, and validate where it is time to."""
+        started = time.perf_counter()
+        record = self.take_step(loaded)
+        seconds = time.perf_counter() - started
+        if tracker is not None:
+            self._report(tracker, record, seconds, loaded.num_tokens)
+        training = self.config.training
+        if self.progress.step % training.validate_every_steps == 0 or self.progress.step == training.max_steps:
+            self._validate(tracker)
 
     def take_step(self, loaded: StepBatches) -> dict[str, float]:
         """Do one optimizer step and return its record.
 
         Raises:
-            RunError: the loss or the gradient is not finite, or memory ran out; weights are as before the step.
+            RunError: the loss or the gradient is not finite, with weights as before the step, or memory ran out.
         """
         try:
-            losses = self.update.gradients(loaded.batches, loaded.step)
+            losses = self.update.gradients(loaded.batches, loaded.step, loaded.rank_pairs)
+            record = self._finite_record(losses, loaded)
+            rate = self.update.apply(loaded.step)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             raise RunError(out_of_memory_message(loaded, self.config)) from None
-        record = self._finite_record(losses, loaded)
-        rate = self.update.apply(loaded.step)
         self._advance(loaded)
         return {**record, "train/learning_rate": rate}
 
@@ -205,7 +243,8 @@ class Trainer:
         checked = values[:-1] if overflow_allowed else values
         if not all(map(math.isfinite, checked)):
             self.update.discard()
-            raise RunError(non_finite_message(record, loaded, self.model, self.corpus))
+            message = self.ranks.choose(*non_finite_message(record, loaded, self.model, self.corpus))
+            raise RunError(message) if self.ranks.is_first else ToldElsewhere(message)
         return record
 
     def _advance(self, loaded: StepBatches) -> None:
@@ -235,8 +274,12 @@ class Trainer:
         self.model.eval()
         return SentenceEncoder(self.model.encoder, self.corpus.tokenizer, self.corpus.languages)
 
-    def _validate(self, tracker: Tracker) -> None:
-        """Score the model and keep it if it is the best so far."""
+    def _validate(self, tracker: Tracker | None) -> None:
+        """Score the model and keep it if it is the best so far; the other ranks wait and learn the outcome."""
+        self.progress = Progress.from_state(self.ranks.only_first(lambda: self._score(tracker)))
+
+    def _score(self, tracker: Tracker | None) -> dict[str, Any]:
+        assert tracker is not None
         started = time.perf_counter()
         scores = self.validator(self.sentence_encoder())
         metric = scores[f"validation/{self.config.validation.metric}"]
@@ -250,6 +293,7 @@ class Trainer:
             self.save_model()
         else:
             self.progress.validations_without_gain += 1
+        return self.progress.to_state()
 
     def save_model(self) -> None:
         """Write the model folder with the weights as they are now."""
@@ -271,7 +315,9 @@ class Trainer:
         save_model_folder(self.folder / "model", self.model, self.corpus.tokenizer, info)
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, on the rank that writes."""
+        if not self.ranks.is_first:
+            return
         state = {
             "progress": self.progress.to_state(),
             "environment": environment(self.device),
@@ -283,34 +329,49 @@ class Trainer:
         save_checkpoint(root, self.progress.step, self.model, self.update.optimizer, state, keep=keep)
 
 
-def _announce(trainer: Trainer) -> None:
-    """Say before the first step what will be trained on what."""
-    shards, holdout = trainer.corpus.shards, trainer.holdout
-    if shards.manifest.rejected:
-        logger.warning("some lines are not used:\n%s", report_table(shards.manifest.reports()))
-    weights = sum(p.numel() for p in trainer.model.parameters())
-    logger.info(
-        "%d language pairs, %d training pairs, %d held out; %.1f M weights (%.1f M in the encoder); %s",
-        len(shards.language_pairs),
-        int(holdout.counts.sum()),
-        sum(map(len, holdout.validation)),
-        weights / 1e6,
-        sum(p.numel() for p in trainer.model.encoder.parameters()) / 1e6,
-        trainer.device,
-    )
-    drawn = list(zip(trainer.stream.shares.tolist(), holdout.counts.tolist(), shards.language_pairs, strict=True))
-    by_language = {
-        lang: sum(share / 2 for share, _, pair in drawn for side in pair if side == lang) for lang in shards.languages
-    }
-    ranked = sorted(by_language.items(), key=lambda item: -item[1])
-    logger.info("share of each language: %s", ", ".join(f"{lang} {100 * share:.1f} %" for lang, share in ranked))
-    logger.info("share of each language pair, of its training pairs:")
-    for share, count, (a, b) in sorted(drawn, reverse=True):
-        logger.info("  %-9s %5.1f %%  %11s", f"{a}-{b}", 100 * share, f"{count:,}")
+def _prepared(config: Config, ranks: Ranks) -> PreparedCorpus:
+    """Find everything that a run reads, before anything is computed."""
+    ranks.only_first(lambda: find_sets(config.validation))
+    ranks.only_first(lambda: find_sets(config.evaluation))
+    return ranks.first_then_all(lambda: prepare_corpus(config, progress=ranks.is_first))
+
+
+def check_ranks(config: Config, ranks: Ranks) -> None:
+    """Make sure that every process has a pair of every step.
+
+    Raises:
+        InputError: there are more processes than pairs.
+    """
+    if config.batching.pairs < ranks.size:
+        raise InputError(
+            f"batching.pairs {config.batching.pairs} is below the number of processes, {ranks.size}, each of which "
+            "needs a pair of every step"
+        )
+
+
+def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path:
+    folder = Path(config.run.folder)
+    ranks.only_first(lambda: check_ranks(config, ranks))
+    ranks.only_first(lambda: check_run_folder(config, resume=resume))
+    # The lock is the first rank's: nothing is said to the others, and it ends with this process.
+    ranks.only_first(lambda: stack.enter_context(run_lock(folder)))
+    if ranks.only_first(lambda: resume and (folder / "scores.json").exists()):
+        logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
+        return folder / "model"
+    corpus = _prepared(config, ranks)
+    trainer = Trainer(as_started(config, folder), corpus, folder, ranks)
+    ranks.only_first(lambda: claim_run_folder(trainer.config))
+    if resume:
+        trainer.resume()
+    if ranks.is_first:
+        announce(trainer.corpus, trainer.holdout, trainer.stream, trainer.model, trainer.device)
+    trainer.run()
+    ranks.only_first(lambda: finish(trainer.config, corpus, trainer.holdout, trainer.evaluation_sets, folder) and None)
+    return folder / "model"
 
 
 def train(config: Config, *, resume: bool = False) -> Path:
-    """Run a training from raw text to a scored model folder.
+    """Run a training from raw text to a scored model folder; under `torchrun`, together with the other processes.
 
     Args:
         config: complete configuration.
@@ -321,22 +382,8 @@ def train(config: Config, *, resume: bool = False) -> Path:
 
     Raises:
         InputError: config, corpus or run folder cannot be used.
-        RunError: the run failed while it ran.
+        RunError: the run failed while it ran, or another of its processes did.
         Interrupted: a signal stopped it after a checkpoint.
     """
-    folder = check_run_folder(config, resume=resume)
-    with run_lock(folder):
-        if resume and (folder / "scores.json").exists():
-            logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
-            return folder / "model"
-        find_sets(config.validation)
-        find_sets(config.evaluation)
-        corpus = prepare_corpus(config, progress=True)
-        trainer = Trainer(as_started(config, folder), corpus, folder)
-        claim_run_folder(trainer.config)
-        if resume:
-            trainer.resume()
-        _announce(trainer)
-        trainer.run()
-        finish(trainer.config, corpus, trainer.holdout, trainer.evaluation_sets, folder)
-    return folder / "model"
+    with joined_ranks(config.run.device) as ranks, ExitStack() as stack:
+        return _train(config, resume, ranks, stack)

@@ -13,6 +13,7 @@ from ems.data.keyed import keyed_hash
 from ems.model.dual_encoder import DualEncoder
 from ems.training.device import choose_autocast
 from ems.training.optim import make_optimizer, set_learning_rate
+from ems.training.ranks import Ranks
 from ems.training.stages import stage
 from ems.training.step import GradientStep
 
@@ -45,23 +46,28 @@ class Update:
     Args:
         model: on its device.
         config: complete configuration.
+        ranks: the processes that train it together; None for this one alone.
     """
 
-    def __init__(self, model: DualEncoder, config: Config) -> None:
+    def __init__(self, model: DualEncoder, config: Config, ranks: Ranks | None = None) -> None:
         self.model = model
         self.config = config
+        self.rank = ranks.rank if ranks is not None else 0
         self.device = next(model.parameters()).device
         autocast = choose_autocast(config.run.precision, self.device)
         self.optimizer = make_optimizer(model, config.training)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=autocast == torch.float16)
-        self.gradient_step = GradientStep(model, config.objective, autocast)
+        self.gradient_step = GradientStep(model, config.objective, autocast, ranks)
 
-    def gradients(self, batches: Sequence[PackedBatch], step: int) -> dict[str, Tensor]:
+    def gradients(
+        self, batches: Sequence[PackedBatch], step: int, rank_pairs: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
         """Fill the gradients of step `step` and clip them.
 
         Args:
-            batches: micro-batches of the step, on the CPU.
+            batches: micro-batches of this rank's part of the step, on the CPU.
             step: steps taken before this one; fixes the dropout.
+            rank_pairs: pairs of each rank's part; may be left out where there is one rank.
 
         Returns:
             The losses of the step and `gradient_norm`, before clipping: scalars on the device.
@@ -70,8 +76,9 @@ class Update:
         self.model.train()
         with stage("data"):
             batches = [batch.to(self.device) for batch in batches]
-        seeds = [dropout_seed(config.run.seed, step, 0, i) for i in range(len(batches))]
-        losses = self.gradient_step(batches, seeds, scale=self.scaler.scale(torch.ones((), device=self.device)))
+        seeds = [dropout_seed(config.run.seed, step, self.rank, i) for i in range(len(batches))]
+        scale = self.scaler.scale(torch.ones((), device=self.device))
+        losses = self.gradient_step(batches, seeds, scale=scale, rank_pairs=rank_pairs)
         with stage("optimizer"):
             self.scaler.unscale_(self.optimizer)
             norm = gradient_norm(self.model)

@@ -111,7 +111,7 @@ def test_masking_depends_on_the_seed_and_the_position_in_the_stream_only() -> No
     pairs = token_pairs([[10, 11, 12]] * count, [[20, 21]] * count)
 
     def masked(rows: np.ndarray, seed: int, first: int) -> list[tuple[list[int], list[int]]]:
-        rows_of = sentences_of(collate(pairs, rows, max_tokens=9, mask_seed=seed, first_position=first))
+        rows_of = sentences_of(collate(pairs, rows, max_tokens=9, mask_seed=seed, positions=rows + first))
         return list(zip(rows_of[: len(rows)], rows_of[len(rows) :], strict=True))
 
     whole = masked(np.arange(count), 1, 0)

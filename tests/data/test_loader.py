@@ -75,3 +75,34 @@ def test_held_out_sentences_never_come(setting):
     assert 20 < len(held) <= 40
     for step in first(loader(setting), 40):
         assert not held & (set(step.pairs.src_digests.tolist()) | set(step.pairs.tgt_digests.tolist()))
+
+
+def test_batches_for_a_gpu_are_pinned(setting, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    config, corpus, holdout = setting
+    stream = PairStream(holdout.counts, pairs=config.batching.pairs, sampling_temperature=1.0, seed=0)
+    (step,) = first(StepLoader(corpus.shards, holdout, stream, config, device="cuda"), 1)
+    for batch in step.batches:
+        sentences, targets = batch.sentences, batch.targets
+        for tensor in (sentences.input_ids, sentences.offsets, targets.weights, batch.src_digests, batch.other_langs):
+            assert any(tensor is one for one in pinned)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_share_the_step_of_one(setting, size):
+    config, corpus, holdout = setting
+
+    def of(rank, size):
+        stream = PairStream(holdout.counts, pairs=config.batching.pairs, sampling_temperature=1.0, seed=0)
+        return first(StepLoader(corpus.shards, holdout, stream, config, rank=rank, size=size), 3)
+
+    for whole, *parts in zip(of(0, 1), *(of(rank, size) for rank in range(size)), strict=True):
+        assert {part.num_tokens for part in parts} == {whole.num_tokens}
+        assert {part.rank_pairs for part in parts} == {tuple(len(part.pairs.src_langs) for part in parts)}
+        digests = np.concatenate([part.pairs.src_digests for part in parts])
+        assert sorted(digests.tolist()) == sorted(whole.pairs.src_digests.tolist())
+        # The one masked token of a pair is the same, whoever reads the pair.
+        read = [token for part in parts for batch in part.batches for token in batch.sentences.input_ids.tolist()]
+        alone = [token for batch in whole.batches for token in batch.sentences.input_ids.tolist()]
+        assert sorted(read) == sorted(alone)

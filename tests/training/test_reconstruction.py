@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ems.objectives import TokenTargets, token_targets, xtr_loss
 from ems.training import reconstruction
@@ -96,3 +100,36 @@ def test_no_more_logits_than_allowed_are_kept_for_the_backward_pass(monkeypatch:
         reconstruction_loss(hidden, output, targets, normalizer=1)
     assert ((ROWS, VOCABULARY) in kept) == (rows == ROWS)
     assert (VOCABULARY, WIDTH) in kept
+
+
+class _LargestLogits(TorchDispatchMode):
+    """Watch how many rows of logits products give, and how many matrices of that shape are alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.alive, self.most = 0, 0, 0
+
+    def _died(self) -> None:
+        self.alive -= 1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        fresh = isinstance(result, Tensor) and func in (torch.ops.aten.mm.default, torch.ops.aten._to_copy.default)
+        if fresh and result.dim() == 2 and result.shape[1] == VOCABULARY:
+            self.rows = max(self.rows, len(result))
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            weakref.finalize(result.untyped_storage(), self._died)
+        return result
+
+
+@pytest.mark.parametrize(("dtype", "matrices"), [(None, 1), (torch.bfloat16, 2)])
+def test_one_run_of_logits_is_alive_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, matrices: int
+) -> None:
+    hidden, output, targets = setting(torch.float32)
+    allow(monkeypatch, 2)
+    with _LargestLogits() as watch:
+        reconstruction_loss(hidden, output, targets, normalizer=1, dtype=dtype).backward()
+    assert watch.rows == 2
+    assert watch.most <= matrices

@@ -63,7 +63,7 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
         ("run", "precision", "bf16", "run.precision is 'bf16', but .* started with 'auto'"),
         ("corpus", "files", ["*.tsv"], r"corpus.files is \['\*.tsv'\], but .* started with \['embedded:grammar'\]"),
         ("model", "dropout", 0.2, "model.dropout is 0.2, but .* started with 0.1"),
-        ("batching", "max_tokens", 5000, "batching.max_tokens is 5000, but .* started with None"),
+        ("batching", "pairs", 64, "batching.pairs is 64, but .* started with 128"),
         ("validation", "pairs_per_language_pair", 50, "validation.pairs_per_language_pair is 50"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         claim(make_config(tmp_path / "file" / "below"), resume=False)
 
 
-def test_a_run_goes_on_with_the_token_budget_that_it_found_when_it_started(tmp_path: Path) -> None:
+def test_auto_goes_on_with_the_token_budget_that_the_run_has(tmp_path: Path) -> None:
     wanted = make_config(tmp_path / "run", batching={"max_tokens": "auto"})
     assert as_started(wanted, tmp_path / "run").batching.max_tokens == "auto"
     claim(with_max_tokens(wanted, 7000), resume=False)
@@ -121,7 +121,10 @@ def test_a_run_goes_on_with_the_token_budget_that_it_found_when_it_started(tmp_p
     assert as_started(wanted, tmp_path / "run").batching.max_tokens == 7000
 
 
-def test_a_token_budget_given_later_is_another_run(tmp_path: Path) -> None:
-    claim(make_config(tmp_path / "run", batching={"max_tokens": 7000}), resume=False)
-    with pytest.raises(InputError, match=r"--resume: batching.max_tokens is 500, but .* started with 7000"):
-        check_run_folder(make_config(tmp_path / "run", batching={"max_tokens": 500}), resume=True)
+@pytest.mark.parametrize(("before", "now"), [(None, 500), (7000, 500), (7000, None), (None, "auto")])
+def test_a_run_goes_on_with_steps_cut_otherwise(tmp_path: Path, before: int | None, now: Any) -> None:
+    """How a step is cut changes neither its pairs nor, but for rounding, its gradients."""
+    claim(make_config(tmp_path / "run", batching={"max_tokens": before}), resume=False)
+    wanted = make_config(tmp_path / "run", batching={"max_tokens": now})
+    check_run_folder(wanted, resume=True)
+    assert as_started(wanted, tmp_path / "run").batching.max_tokens == now

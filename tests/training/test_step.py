@@ -15,6 +15,7 @@ from ems.data.collate import PackedBatch, collate
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.objectives import contrastive_loss, duplicate_mask, xtr_loss
+from ems.training.reconstruction import reconstruction_loss
 from ems.training.step import GradientStep
 from tests.token_pairs import token_pairs
 
@@ -198,3 +199,15 @@ def test_half_precision_gives_float32_losses_and_gradients_close_to_the_exact_on
     assert torch.nn.functional.cosine_similarity(joined, wanted, dim=0) > 0.99
     losses = GradientStep(model, ObjectiveConfig(), torch.bfloat16)(make_batches(cuts), range(len(cuts)))
     assert all(value.dtype == torch.float32 and not value.requires_grad for value in losses.values())
+
+
+def test_the_loss_scale_is_announced_to_the_reconstruction_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced = []
+
+    def watch(*arguments: Any, scale: Any, **more: Any) -> Tensor:
+        announced.append(float(scale))
+        return reconstruction_loss(*arguments, scale=scale, **more)
+
+    monkeypatch.setattr("ems.training.step.reconstruction_loss", watch)
+    run(make_model(), ObjectiveConfig(reconstruction_weight=0.5), CUTS["two"], scale=1024.0)
+    assert announced == [512.0, 512.0]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
-from ems.config import Config, load_config
+from ems.config import Config, load_config, with_max_tokens
 from ems.errors import InputError
 from ems.training import token_budget
 from ems.training.token_budget import free_bytes, kept_bytes, with_token_budget
@@ -30,7 +31,7 @@ def config(tmp_path: Path) -> Config:
 def test_a_number_and_null_are_left_alone(config: Config) -> None:
     model = build_model(config, 100, 2)
     for given in (500, None):
-        chosen = config.model_copy(update={"batching": config.batching.model_copy(update={"max_tokens": given})})
+        chosen = with_max_tokens(config, given)
         assert with_token_budget(chosen, model) is chosen
 
 
@@ -64,7 +65,57 @@ def test_what_a_token_keeps_is_what_the_layers_have_to_keep(config: Config) -> N
     # Inputs of qkv, output, up, down (its input is inner wide) and both norms; query, key, value and the mixture;
     # up's result for swish. Each norm keeps a mean and a deviation, attention a number for each head.
     layer = 4 * (hidden + 3 * hidden + hidden + hidden + hidden + inner + inner + hidden) + 4 * (2 * 2 + 4)
-    assert kept_bytes(model, None) == pytest.approx(2 * layer, rel=0.15)
+    per_token, fixed = kept_bytes(model, None)
+    assert per_token == pytest.approx(2 * layer, rel=0.15)
+    assert 0 <= fixed < 20 * per_token
+
+
+def test_half_precision_keeps_less_a_token_and_copies_of_the_weights(config: Config) -> None:
+    model = build_model(config, 100, 2)
+    (full, _), (half, copies) = kept_bytes(model, None), kept_bytes(model, torch.bfloat16)
+    assert 0.4 * full < half < 0.8 * full
+    matrices = sum(p.numel() for p in model.encoder.layers.parameters() if p.dim() == 2)
+    assert copies == pytest.approx(2 * matrices, rel=0.2)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_the_number_of_sentences_that_are_tried_does_not_matter(
+    config: Config, monkeypatch: pytest.MonkeyPatch, autocast: torch.dtype | None
+) -> None:
+    model = build_model(config, 100, 2)
+    few, _ = kept_bytes(model, autocast)
+    monkeypatch.setattr(token_budget, "_PROBES", (4, 8))
+    assert kept_bytes(model, autocast)[0] == pytest.approx(few, rel=0.02)
+
+
+def test_what_was_tried_is_freed(config: Config) -> None:
+    """Only weak references: whatever still holds a tensor of the forward pass keeps it alive."""
+    model, alive = build_model(config, 100, 2), []
+    attend = model.encoder.layers[0].attention.forward
+
+    def remember(hidden: torch.Tensor, sentences: object) -> torch.Tensor:
+        mixed = attend(hidden, sentences)
+        alive.extend([weakref.ref(hidden), weakref.ref(mixed)])
+        return mixed  # type: ignore[no-any-return]
+
+    model.encoder.layers[0].attention.forward = remember  # type: ignore[method-assign]
+    kept_bytes(model, None)
+    assert len(alive) == 4
+    assert not [one for one in alive if one() is not None]
+
+
+@pytest.mark.parametrize(("limit", "granted"), [("max", None), ("1000000", 400_000 + 50_000), ("500000", 0)])
+def test_a_control_group_grants_what_is_not_used_or_only_cached(
+    tmp_path: Path, limit: str, granted: int | None
+) -> None:
+    for name, content in (
+        ("memory.max", limit),
+        ("memory.current", "600000"),
+        ("memory.stat", "anon 1\ninactive_file 50000\n"),
+    ):
+        (tmp_path / name).write_text(content + "\n")
+    assert token_budget._cgroup_bytes(tmp_path) == granted
+    assert token_budget._cgroup_bytes(tmp_path / "none") is None
 
 
 def test_the_model_is_left_as_it_was(config: Config) -> None:

@@ -139,9 +139,16 @@ def test_a_run_finds_its_token_budget_and_goes_on_with_the_same(folder, monkeypa
 
 
 def test_a_step_without_memory_for_it_ends_the_run_and_says_what_helps(folder, monkeypatch):
-    monkeypatch.setattr(Update, "gradients", lambda self, batches, step: torch.empty(1 << 52))
-    with pytest.raises(RunError, match=r"out of memory in step 1, in a forward pass .* batching.max_tokens: auto"):
+    monkeypatch.setattr(Update, "gradients", lambda self, *_: torch.empty(1 << 52))
+    with pytest.raises(RunError, match=r"out of memory in step 1, .* go on with --resume and batching.max_tokens=auto"):
         train(tiny_config(folder))
+    monkeypatch.undo()
+    monkeypatch.setattr(Update, "apply", lambda self, step: torch.empty(1 << 52))
+    with pytest.raises(RunError, match=r"go on with --resume and a batching.max_tokens below 200"):
+        train(tiny_config(folder, "batching.max_tokens=200"), resume=True)
+    monkeypatch.undo()
+    train(tiny_config(folder, "batching.max_tokens=100"), resume=True)
+    assert (folder / "run" / "scores.json").exists()
 
 
 def test_resume_without_a_checkpoint_starts_from_the_beginning(folder):

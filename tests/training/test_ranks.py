@@ -1,0 +1,204 @@
+"""Several processes train like one: real processes, started by torchrun, that talk over gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ems.config import ObjectiveConfig
+from ems.errors import InputError
+from ems.training.ranks import Ranks
+from ems.training.tracking import read_metrics
+from ems.training.trainer import check_ranks
+from ems.weights import read_weights
+from tests.tiny import ROOT, tiny_config, tiny_overrides, write_corpus
+from tests.training.test_step import WHOLE, assert_close, make_model, run
+
+# Pairs of each rank, in micro-batches.
+PARTS: dict[str, list[list[list[int]]]] = {
+    "two ranks, of which one cuts its part": [[[0, 1, 2, 3, 4]], [[5], [6, 7], [8]]],
+    "three ranks, one with a single pair": [[[0, 1], [2, 3]], [[4]], [[5, 6, 7, 8]]],
+}
+# Whether the output matrix is tied, and the objective.
+OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
+    "both losses": (False, {"reconstruction_weight": 0.7, "contrastive_weight": 3.0}),
+    "both losses, tied output": (True, {"reconstruction_weight": 0.7, "contrastive_weight": 3.0}),
+    "no contrastive loss": (False, {"contrastive_weight": 0.0}),
+    "no reconstruction loss": (False, {"reconstruction_weight": 0.0}),
+}
+
+
+def torchrun(size: int, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
+
+
+GRADIENTS = """
+import json, sys, torch
+from ems.config import ObjectiveConfig
+from ems.errors import InputError
+from ems.training.ranks import Ranks
+from ems.training.ranks import joined_ranks
+from ems.training.step import GradientStep
+from tests.training.test_step import make_batches, make_model
+parts, objectives, out = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+with joined_ranks("cpu") as ranks:
+    counts = [sum(map(len, part)) for part in parts]
+    results = {}
+    for name, (tied, values) in objectives.items():
+        model = make_model(tied=tied)
+        own = make_batches(parts[ranks.rank])
+        step = GradientStep(model, ObjectiveConfig(**values), None, ranks)
+        for repeat in range(2):  # the second time over what the first has left behind
+            model.zero_grad()
+            losses = step(own, range(len(own)), rank_pairs=counts)
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        results[name] = {"losses": losses, "gradients": gradients}
+    torch.save(results, f"{out}/{ranks.rank}.pt")
+"""
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
+def test_gradients_are_those_of_one_process_with_the_whole_step(tmp_path: Path, parts: list[list[list[int]]]) -> None:
+    """Among the nine pairs are two that share an English sentence, and two of which one side is a side of the other."""
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    arguments = (script, json.dumps(parts), json.dumps(OBJECTIVES), tmp_path)
+    process = torchrun(len(parts), *arguments)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(parts))]
+    for name, (tied, values) in OBJECTIVES.items():
+        losses, gradients = run(make_model(tied=tied), ObjectiveConfig(**values), WHOLE)
+        for rank in found:
+            assert {key: value.item() for key, value in rank[name]["losses"].items()} == pytest.approx(
+                losses, rel=1e-12
+            )
+            assert_close(rank[name]["gradients"], gradients, 1e-10)
+            for weight, gradient in rank[name]["gradients"].items():
+                assert torch.equal(gradient, found[0][name]["gradients"][weight])
+
+
+def start(size: int, folder: Path, *overrides: str, resume: bool = False) -> subprocess.Popen[str]:
+    settings = tiny_overrides(folder, "model.dropout=0.0", "objective.mask_token=true", *overrides)
+    more = ["--resume"] if resume else []
+    return torchrun(size, "scripts/train.py", "--config", "configs/quickstart.yaml", "--set", *settings, *more)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a run that has to succeed: its output and its messages."""
+    out, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return out, errors
+
+
+def untimed(folder: Path) -> list[dict[str, float]]:
+    return [
+        {key: value for key, value in line.items() if not key.startswith("time/")}
+        for line in read_metrics(folder / "run" / "metrics.jsonl")
+    ]
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    for line, wanted in zip(untimed(ours), untimed(theirs), strict=True):
+        assert line == pytest.approx(wanted, rel=1e-4)
+    found, expected = (read_weights(folder / "run" / "model" / "model.safetensors") for folder in (ours, theirs))
+    for name, weight in expected.items():
+        if name.endswith("key.bias"):
+            continue  # has no gradient but rounding, which Adam blows up
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process, the measure of all others."""
+    folder = tmp_path_factory.mktemp("alone")
+    write_corpus(folder / "text")
+    finished(start(1, folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "text")
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_run_of_several_processes_is_that_of_one(alone: Path, folder: Path, size: int) -> None:
+    out, _ = finished(start(size, folder, "batching.max_tokens=200"))
+    assert_same_run(folder, alone)
+    assert out.count("model in") == 1
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert names == {path.name for path in (alone / "run").iterdir()}
+
+
+def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path) -> None:
+    process = start(2, folder, "corpus.files=['no-such*.tsv']")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert errors.count("ems train: ") == 1
+    assert "no-such*.tsv" in errors
+
+
+def workers_of(process: subprocess.Popen[str], size: int) -> list[int]:
+    """Return the processes of the ranks, once the run has taken its first step."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    found = [int(pid) for pid in children.read_text().split()]
+    assert len(found) == size
+    return found
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    metrics, deadline = folder / "run" / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists() or metrics.read_bytes().count(b'"train/loss"') < step:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+LONG = ("training.max_steps=80", "training.checkpoint_every_steps=5", "training.validate_every_steps=80")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_a_process_dies_the_others_say_so_and_another_number_of_them_goes_on(folder: Path, victim: int) -> None:
+    process = start(2, folder, *LONG)
+    wait_for_step(folder, 12)
+    os.kill(workers_of(process, 2)[victim], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"rank {1 - victim}: another process of this run ended or does not answer" in errors
+    finished(start(3, folder, *LONG, resume=True))
+    steps = [line["step"] for line in untimed(folder) if "train/loss" in line]
+    assert steps == list(range(1, 81))
+
+
+def test_a_signal_stops_all_processes_after_the_same_step_and_the_run_goes_on(folder: Path) -> None:
+    process = start(2, folder, *LONG)
+    wait_for_step(folder, 7)
+    for pid in workers_of(process, 2):
+        os.kill(pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("continue with --resume") == 1
+    last = untimed(folder)[-1]["step"]
+    assert (folder / "run" / "checkpoints" / f"step-{int(last):08d}").is_dir()
+    finished(start(2, folder, *LONG, resume=True))
+    assert len([line for line in untimed(folder) if "train/loss" in line]) == 80
+
+
+def test_fewer_pairs_than_processes_are_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "batching.pairs=2")
+    check_ranks(config, Ranks(0, 2))
+    with pytest.raises(InputError, match=r"batching.pairs 2 is below the number of processes, 3"):
+        check_ranks(config, Ranks(0, 3))
