@@ -143,7 +143,7 @@ class SentenceEncoder:
 
         Args:
             sentences: one string, or any iterable of strings (a generator is read once).
-            batch_size: most sentences in a forward pass; None bounds tokens only. Does not change results.
+            batch_size: most sentences in a forward pass; None bounds tokens only. Changes results by rounding only.
             show_progress_bar: None shows one from 20,000 sentences on when standard error is a terminal.
             normalize_embeddings: scale every vector to length 1; a zero vector stays zero.
             truncate_dim: keep only so many leading dimensions, before scaling.
@@ -299,7 +299,10 @@ def load(
 
     Raises:
         InputError: the folder is missing, damaged, or no ems model folder; 8 bits on another device than a CPU.
+        ValueError: another `dtype`.
     """
+    if dtype is not None and dtype != torch.int8 and not getattr(dtype, "is_floating_point", False):
+        raise ValueError(f"dtype must be a floating-point type of PyTorch, torch.int8 or None, not {dtype!r}")
     folder = Path(folder)
     where = choose_device(device if dtype != torch.int8 else device or "cpu")
     encoder = load_encoder(folder)

@@ -189,3 +189,9 @@ def test_bfloat16_on_a_cpu_without_instructions_for_it_is_warned_of(tiny_model, 
     encoder = ems.load(tiny_model, device="cpu", dtype=torch.bfloat16)
     assert ("no instructions for bfloat16" in caplog.text) != native
     assert encoder.compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, "int8"])
+def test_numbers_that_cannot_hold_weights_are_refused(tiny_model, dtype):
+    with pytest.raises(ValueError, match=r"dtype must be a floating-point type of PyTorch, torch.int8 or None"):
+        ems.load(tiny_model, dtype=dtype)

@@ -23,7 +23,7 @@ def _add_speed(parser: argparse.ArgumentParser, others: Sequence[str], without_t
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_speed(parser, BASELINES, "default: random ids")
     parser.add_argument("--length", type=positive, metavar="N", help="tokens of every sentence, of random ids")
-    parser.add_argument("--languages", type=positive, default=2, metavar="N", help="number, of random ids; default: 2")
+    parser.add_argument("--languages", type=positive, metavar="N", help="number, of random ids; default: 2")
     parser.add_argument(
         "--grow",
         nargs="+",

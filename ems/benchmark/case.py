@@ -12,6 +12,7 @@ import torch
 
 from ems.benchmark.workload import Workload, random_workload, text_workload
 from ems.config import Config, load_config
+from ems.errors import InputError
 from ems.inference import choose_device
 from ems.model.dual_encoder import DualEncoder
 from ems.training.trainer import build_model
@@ -37,9 +38,20 @@ class Case:
     languages: int = 2
     rounds: int = 5
 
+    def load(self) -> Config:
+        """Load the config.
+
+        Raises:
+            InputError: it cannot be used, or the sentences would be cut.
+        """
+        config = load_config(self.config, self.overrides)
+        if self.length is not None and self.length > config.model.max_tokens:
+            raise InputError(f"--length {self.length} is above model.max_tokens {config.model.max_tokens}")
+        return config
+
     def open(self, steps: int) -> tuple[Config, Workload]:
         """Load the config and make the batches of so many steps."""
-        config = load_config(self.config, self.overrides)
+        config = self.load()
         if self.text:
             return config, text_workload(config, [Path(path) for path in self.text], steps)
         return config, random_workload(config, steps, length=self.length, num_languages=self.languages)

@@ -37,9 +37,10 @@ def _with(case: Case, key: str, value: str) -> Case:
 def _train(arguments: argparse.Namespace) -> None:
     from ems.benchmark.training import measure_training
 
-    case = _case(arguments, length=arguments.length, languages=arguments.languages)
-    if arguments.text and (case.length is not None or "length" in (arguments.grow or ())):
-        raise InputError("--length is for random ids; leave --text out")
+    case = _case(arguments, length=arguments.length, languages=arguments.languages or 2)
+    for name, given in (("length", arguments.length), ("languages", arguments.languages)):
+        if arguments.text and (given is not None or name in (arguments.grow or ())[:1]):
+            raise InputError(f"--{name} is for random ids; leave --text out")
     if not arguments.grow:
         measure_training(case, arguments.baseline)
         return
@@ -49,6 +50,8 @@ def _train(arguments: argparse.Namespace) -> None:
     cases = [_with(case, key, value) for value in values]
     sizes = [_size(key, value) for value in values]
     check_sizes(sizes, f"--grow {key}")
+    for one in cases:
+        one.load()  # what is wrong with the last value is said before the first is measured
     records = [measure_training(case, arguments.baseline)[0] for case in cases]
     # Machines drift between cases: what is compared is how many matrix products the time would have been enough for.
     taken = [record["time_in_matmul_gflop"] for record in records]

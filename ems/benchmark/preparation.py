@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -21,8 +22,10 @@ from ems.benchmark.workload import read_text
 from ems.config import Config, load_config
 from ems.data.grammar import training_pairs
 from ems.data.preparation import prepare_corpus
+from ems.errors import InputError
 from ems.training.trainer import Trainer
 
+_BYTES_A_PAIR = 250  # of text and shards
 _TOKENIZER_SAMPLE = 20_000  # sentences that the tokenizer's own rate is measured on
 
 
@@ -34,6 +37,14 @@ def _write_corpus(path: Path, pairs: int, text: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for number, (source, target) in enumerate(itertools.islice(itertools.cycle(sentences), pairs)):
             file.write(f"{source} {number}\t{target} {number}\n")
+
+
+def _check_disk(folder: Path, pairs: int) -> None:
+    needed, free = pairs * _BYTES_A_PAIR, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"--sizes: {pairs} pairs need some {needed / 1e9:.0f} GB, {folder} has {free / 1e9:.0f} GB free"
+        )
 
 
 def _config(config: str, overrides: Sequence[str], folder: Path) -> Config:
@@ -48,7 +59,7 @@ def _config(config: str, overrides: Sequence[str], folder: Path) -> Config:
         "validation.pairs_per_language_pair=100",
         "evaluation.sets=[]",
     ]
-    return load_config(config, [*places, *overrides])
+    return load_config(config, [*overrides, *places])
 
 
 def measure_preparation(config: Config) -> dict[str, Any]:
@@ -106,6 +117,7 @@ def benchmark_preparation(
     check_sizes(sizes, "--sizes")
     cases = []
     with tempfile.TemporaryDirectory() as folder:
+        _check_disk(Path(folder), max(sizes))
         overrides = [*overrides, f"tokenizer.model={_tokenizer(config, overrides, Path(folder), sizes[0], text)}"]
         for size in sizes:
             place = Path(folder) / str(size)

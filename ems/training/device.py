@@ -26,6 +26,11 @@ def autocasting(dtype: torch.dtype | None, device: torch.device) -> AbstractCont
     return torch.autocast(device.type, dtype=dtype) if dtype is not None else nullcontext()
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Say whether PyTorch failed because a device, or the CPU, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def environment(device: torch.device) -> dict[str, str]:
     """Name what bit-equal resuming depends on beside the config."""
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()

@@ -56,11 +56,6 @@ def non_finite_message(
     )
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Say whether PyTorch failed because a device, or the CPU, had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def out_of_memory_message(loaded: StepBatches, config: Config) -> str:
     """Describe a step for which there was no memory, and what helps."""
     largest, budget = max(batch.sentences.num_tokens for batch in loaded.batches), config.batching.max_tokens

@@ -84,7 +84,8 @@ class _ReconstructionLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         *saved, factor = ctx.saved_tensors
-        remaining = grads[0] / factor  # of what the result was multiplied by: 1 if all of it was announced
+        # Of what the result was multiplied by: 1 if all of it was announced, 0 if that is too small to be told from 0.
+        remaining = torch.where(factor == 0, 0, grads[0] / factor)
         if ctx.whole:
             gradient, hidden, output = saved
             # It goes to the small sides of both products.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from ems.config import Config, with_max_tokens
 from ems.data.packing import pack
 from ems.errors import InputError
 from ems.model.dual_encoder import DualEncoder
-from ems.training.device import autocasting, choose_autocast
+from ems.training.device import autocasting, choose_autocast, out_of_memory
 from ems.training.ranks import Ranks
 from ems.training.reconstruction import LOGITS_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-_PROBES = (1, 3)  # numbers of longest sentences that are run to see what a token costs
+_PROBES = (1, 2)  # numbers of longest sentences that are run to see what a token costs
 _WORKING_LAYERS = 1.2  # what computing needs beside what is kept, in layers: 1.0 to 1.2 were measured
 _LIBRARIES = 128 << 20  # buffers of the threads that multiply matrices, bytes
 _SPARE = 0.9  # share of the free memory that is used: allocators leave gaps
@@ -40,6 +41,15 @@ def _cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
 
 
+def _address_space_bytes() -> int | None:
+    """Return what is left of the address space that this process may have (`ulimit -v`), None where it is unlimited."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return max(0, limit - pages * resource.getpagesize())
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the memory that this process can still have on a device, in bytes.
 
@@ -55,8 +65,8 @@ def free_bytes(device: torch.device) -> int:
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         raise InputError("batching.max_tokens: this system does not tell its free memory; give a number") from None
-    available, granted = int(line.split()[1]) * 1024, _cgroup_bytes()
-    return available if granted is None else min(available, granted)
+    available = int(line.split()[1]) * 1024
+    return min(limit for limit in (available, _cgroup_bytes(), _address_space_bytes()) if limit is not None)
 
 
 def _bytes_kept(model: DualEncoder, autocast: torch.dtype | None, sentences: int) -> int:
@@ -96,13 +106,46 @@ def kept_bytes(model: DualEncoder, autocast: torch.dtype | None) -> tuple[float,
 def _fixed_bytes(model: DualEncoder, config: Config) -> int:
     """Return what a step needs whatever the number of tokens: gradients, moments, logits and cosines."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    output = model.reconstruction.output.weight
-    moments = 3 if config.training.amsgrad else 2
-    logits = min(LOGITS_AT_ONCE, 2 * config.batching.pairs * output.shape[0])
-    # Logits in float32 and half precision; cosines of both directions, masked, their gradients, and the mask.
-    losses = 6 * logits + 25 * config.batching.pairs**2
-    # A gradient of the output matrix waits to be added to that of an earlier micro-batch.
-    return (1 + moments) * weights + 8 * output.numel() + losses + _LIBRARIES
+    pairs, output = config.batching.pairs, model.reconstruction.output.weight
+    needed = (3 + config.training.amsgrad) * weights + _LIBRARIES  # gradient, two or three moments
+    if config.objective.contrastive_weight:
+        # Cosines of both directions, masked, their gradients, and the mask.
+        needed += 25 * pairs**2
+    if config.objective.reconstruction_weight:
+        # Logits in float32 and half precision; gradients of the output matrix that wait to be added to earlier ones.
+        needed += 6 * min(LOGITS_AT_ONCE, 2 * pairs * output.shape[0]) + 8 * output.numel()
+    return needed
+
+
+def _refuse(free: int, fixed: float, pair: str) -> InputError:
+    return InputError(
+        f"batching.max_tokens: {free / 1e9:.2f} GB are free, a tenth of which is spared, but weights and losses need "
+        f"{fixed / 1e9:.2f} GB and a pair of longest sentences {pair}; choose a smaller model, model.max_tokens or "
+        "batching.pairs"
+    )
+
+
+def _found(config: Config, model: DualEncoder) -> int:
+    """Find how many tokens fit beside everything else."""
+    device = next(model.parameters()).device
+    free, fixed = free_bytes(device), float(_fixed_bytes(model, config))
+    if _SPARE * free < fixed:
+        raise _refuse(free, fixed, "more")
+    try:
+        kept, copies = kept_bytes(model, choose_autocast(config.run.precision, device))
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise _refuse(free, fixed, "more than there is") from None
+    per_token = (1 + _WORKING_LAYERS / config.model.num_layers) * kept
+    found, least = int((_SPARE * free - fixed - copies) / per_token), 2 * config.model.max_tokens
+    if found < least:
+        raise _refuse(free, fixed + copies, f"{least * per_token / 1e9:.2f} GB")
+    most = config.batching.pairs * least
+    why = "as many as fit" if found <= most else "all that a step can have"
+    memory = f"{free / 1e9:.1f} GB are free, a token takes {per_token / 1e3:.0f} kB"
+    logger.info("batching.max_tokens: %d (%s; %s)", min(found, most), why, memory)
+    return min(found, most)
 
 
 def with_token_budget(config: Config, model: DualEncoder, ranks: Ranks | None = None) -> Config:
@@ -118,21 +161,4 @@ def with_token_budget(config: Config, model: DualEncoder, ranks: Ranks | None = 
     """
     if config.batching.max_tokens != "auto":
         return config
-    device = next(model.parameters()).device
-    working = 1 + _WORKING_LAYERS / config.model.num_layers
-    kept, copies = kept_bytes(model, choose_autocast(config.run.precision, device))
-    per_token, fixed = working * kept, _fixed_bytes(model, config) + copies
-    free = free_bytes(device)
-    found = int((_SPARE * free - fixed) / per_token)
-    least = 2 * config.model.max_tokens
-    if found < least:
-        raise InputError(
-            f"batching.max_tokens: {free / 1e9:.1f} GB are free, but weights and losses need {fixed / 1e9:.1f} GB and "
-            f"a pair of longest sentences {least * per_token / 1e9:.1f} GB; choose a smaller model, model.max_tokens "
-            "or batching.pairs"
-        )
-    chosen = (ranks or Ranks()).least(min(found, config.batching.pairs * least))
-    why = "as many as fit" if chosen == found else "all that a step can have, or another rank can hold"
-    memory = f"{free / 1e9:.1f} GB are free, a token takes {per_token / 1e3:.0f} kB"
-    logger.info("batching.max_tokens: %d (%s; %s)", chosen, why, memory)
-    return with_max_tokens(config, chosen)
+    return with_max_tokens(config, (ranks or Ranks()).least(_found(config, model)))

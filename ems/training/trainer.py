@@ -29,8 +29,8 @@ from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
 from ems.training.announcement import announce
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
-from ems.training.device import environment
-from ems.training.diagnosis import non_finite_message, out_of_memory, out_of_memory_message
+from ems.training.device import environment, out_of_memory
+from ems.training.diagnosis import non_finite_message, out_of_memory_message
 from ems.training.finish import finish
 from ems.training.progress import Progress
 from ems.training.ranks import Ranks, joined_ranks

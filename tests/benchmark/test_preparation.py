@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ems.benchmark.preparation import benchmark_preparation
+from ems.errors import InputError
 from tests.tiny import ROOT
 
 
@@ -29,3 +30,8 @@ def test_sizes_are_prepared_and_started_on_and_growth_is_fitted(capsys):
     growth = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert growth["case"] == "prepare, growth"
     assert growth["pairs"] == "400 to 1200"
+
+
+def test_a_corpus_that_the_disk_cannot_hold_is_refused_before_it_is_written():
+    with pytest.raises(InputError, match=r"--sizes: 99999999999999 pairs need some .* GB, .* has .* GB free"):
+        benchmark_preparation(str(ROOT / "configs" / "quickstart.yaml"), [], [300, 99999999999999])

@@ -74,10 +74,17 @@ def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys):
         (["--text", "no/such/en-de.tsv"], "--text no/such/en-de.tsv: no such file"),
         (["--text", "."], "--text .: a folder; name the files in it"),
         (["--text", "en-de.tsv", "--length", "5"], "--length is for random ids"),
+        (["--text", "en-de.tsv", "--languages", "5"], "--languages is for random ids"),
+        (["--text", "en-de.tsv", "--grow", "languages", "2", "3"], "--languages is for random ids"),
+        (["--length", "49"], "--length 49 is above model.max_tokens 48"),
+        (["--grow", "length", "8", "99"], "--length 99 is above model.max_tokens 48"),
+        (["--grow", "model.num_heads", "2", "3"], "num_heads 3 does not divide hidden_size 32"),
         (["--baseline", "sentence-transformers"], "give --text FILE"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(arguments, message, tmp_path, capsys):
     assert main(["benchmark", "train", "--config", CONFIG, "--set", *tiny_overrides(tmp_path), *arguments]) == 2
-    error = capsys.readouterr().err.strip().splitlines()
+    told = capsys.readouterr()
+    error = told.err.strip().splitlines()
+    assert not told.out  # nothing was measured before
     assert message in error[-1]

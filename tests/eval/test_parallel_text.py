@@ -47,7 +47,7 @@ def test_a_missing_last_line_end_is_no_matter(tmp_path):
         ("x", b"a\nb\n\xff\n", "x, line 3: not UTF-8"),
         ("x", b"", "x: no sentences in it"),
         ("x", b"a\n" + b"b" * (1 << 21), "x, line 2: longer than 1048576 bytes"),
-        ("x.gz", gzip.compress(b"a\n" * 1000)[:-9], "x.gz: corrupt or cut off"),
+        ("x.gz", gzip.compress(b"a\n" * 1000, mtime=0)[:-9], "x.gz: corrupt or cut off"),
         ("x.xz", b"a\n", "x.xz: corrupt or cut off"),
     ],
 )

@@ -49,6 +49,12 @@ def test_value_and_gradients_are_those_of_the_loss_of_all_logits(
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
 
 
+def test_a_scale_too_small_for_float32_gives_gradients_of_zero() -> None:
+    hidden, output, targets = setting(torch.float32)
+    loss = 1e-50 * reconstruction_loss(hidden, output, targets, normalizer=1, scale=1e-50)
+    assert not any(gradient.any() for gradient in torch.autograd.grad(loss, [hidden, output]))
+
+
 @pytest.mark.parametrize("rows", [3, ROWS])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_products_in_half_precision_stay_close_and_give_gradients_in_float32(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import weakref
@@ -54,8 +55,30 @@ def test_twice_the_memory_above_what_is_fixed_gives_twice_the_tokens(
 
 def test_memory_for_not_even_a_pair_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1 << 20)
-    with pytest.raises(InputError, match=r"batching.max_tokens: 0.0 GB are free, but weights and losses need"):
+    with pytest.raises(InputError, match=r"batching.max_tokens: 0.00 GB are free, .* but weights and losses need"):
         with_token_budget(config, build_model(config, 100, 2))
+
+
+def test_sentences_that_cannot_even_be_tried_are_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "kept_bytes", lambda *_: torch.empty(1 << 52))
+    with pytest.raises(InputError, match=r"a pair of longest sentences more than there is; choose a smaller model"):
+        with_token_budget(config, build_model(config, 100, 2))
+
+
+def test_a_loss_that_is_left_out_needs_no_memory(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 2_000_000_000)
+    many = config.model_copy(update={"batching": config.batching.model_copy(update={"pairs": 1 << 14})})
+    model = build_model(config, 100, 2)
+    with pytest.raises(InputError, match=r"2.00 GB are free"):
+        with_token_budget(many, model)
+    alone = config.objective.model_copy(update={"contrastive_weight": 0.0})
+    assert with_token_budget(many.model_copy(update={"objective": alone}), model).batching.max_tokens != "auto"
+
+
+def test_a_limit_of_the_address_space_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (used + 50_000_000, resource.RLIM_INFINITY))
+    assert free_bytes(torch.device("cpu")) == pytest.approx(50_000_000, abs=5_000_000)
 
 
 def test_what_a_token_keeps_is_what_the_layers_have_to_keep(config: Config) -> None:
