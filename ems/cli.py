@@ -34,7 +34,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from ems.config import load_config
     from ems.training.trainer import train
 
-    model = train(load_config(arguments.config, arguments.set), resume=arguments.resume)
+    try:
+        config = load_config(arguments.config, arguments.set)
+    except InputError as error:  # the same one on every rank
+        raise error if _is_first_rank() else ToldElsewhere("rank 0 says why") from None
+    model = train(config, resume=arguments.resume)
     if _is_first_rank():
         print(
             f"model in {model} — use it with: python -c \"import ems; print(ems.load({str(model)!r}).encode('Hello'))\""
@@ -287,8 +291,15 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _check_alone(command: str) -> None:
+    """Refuse to do the same work in every process of `torchrun`, into one output."""
+    if command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(f"only 'train' shares its work among the processes of torchrun; start '{command}' alone")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        _check_alone(arguments.command)
         arguments.run(arguments)
         sys.stdout.flush()
         return DONE

@@ -283,3 +283,10 @@ def test_every_script_is_a_door_to_its_command(script):
     result = subprocess.run([sys.executable, str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True)
     assert result.returncode == 0
     assert "usage" in result.stdout
+
+
+def test_only_training_runs_in_several_processes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    arguments = ["evaluate", "--model", "m", "--data", tmp_path, "--output", tmp_path / "out"]
+    assert "only 'train' shares its work" in run(*arguments, capsys=capsys, status=2).err
+    assert not (tmp_path / "out").exists()

@@ -71,7 +71,7 @@ class _Forward(nn.Module):
 
 def _over_ranks(forward: _Forward) -> DistributedDataParallel:
     weights = forward.objective.contrastive_weight, forward.objective.reconstruction_weight
-    return DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=0 in weights)
+    return DistributedDataParallel(forward, find_unused_parameters=0 in weights)
 
 
 class GradientStep:

@@ -145,12 +145,16 @@ def test_a_run_of_several_processes_is_that_of_one(alone: Path, folder: Path, si
     assert names == {path.name for path in (alone / "run").iterdir()}
 
 
-def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path) -> None:
-    process = start(2, folder, "corpus.files=['no-such*.tsv']")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("corpus.files=['no-such*.tsv']", "no-such*.tsv"), ("model.num_head=2", "did you mean 'num_heads'?")],
+)
+def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path, override: str, message: str) -> None:
+    process = start(2, folder, override)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert errors.count("ems train: ") == 1
-    assert "no-such*.tsv" in errors
+    assert message in errors
 
 
 def workers_of(process: subprocess.Popen[str], size: int) -> list[int]:
