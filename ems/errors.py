@@ -34,5 +34,5 @@ class Interrupted(Exception):  # noqa: N818  (not an error: the work is saved)
     """Report that a signal stopped a run early, after its state was saved; commands exit with status 3."""
 
 
-class ToldElsewhere(RunError):  # noqa: N818
+class ToldElsewhere(RunError):  # noqa: N818  (says where, as the others say what)
     """End a process whose reason another process of the same run has printed; this one prints nothing."""

@@ -142,7 +142,7 @@ class Ranks:
         return own[0] if own else do()
 
 
-def lost_another(error: BaseException) -> bool:
+def _lost_another(error: BaseException) -> bool:
     """Say whether an error means that another process of the run ended or does not answer."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
 
@@ -173,7 +173,7 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         gc.collect()  # what still refers to the group must not outlive it
         dist.barrier()
     except RuntimeError as error:
-        if not lost_another(error):
+        if not _lost_another(error):
             raise
         raise RunError(
             f"rank {ranks.rank}: another process of this run ended or does not answer; checkpoints are whole, "

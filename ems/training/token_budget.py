@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ems.config import Config, with_max_tokens
 from ems.data.packing import pack
-from ems.errors import InputError
+from ems.errors import InputError, ToldElsewhere
 from ems.model.dual_encoder import DualEncoder
 from ems.training.device import autocasting, choose_autocast, out_of_memory
 from ems.training.ranks import Ranks
@@ -51,7 +52,7 @@ def _address_space_bytes() -> int | None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that this process can still have on a device, in bytes.
+    """Return the memory that this process can still have on a device, in bytes: of a CPU's, its share among the ranks.
 
     Of control groups only version 2 is known, and only the one that this process sees as the root, as in a container.
 
@@ -65,8 +66,10 @@ def free_bytes(device: torch.device) -> int:
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         raise InputError("batching.max_tokens: this system does not tell its free memory; give a number") from None
-    available = int(line.split()[1]) * 1024
-    return min(limit for limit in (available, _cgroup_bytes(), _address_space_bytes()) if limit is not None)
+    shared = [limit for limit in (int(line.split()[1]) * 1024, _cgroup_bytes()) if limit is not None]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of this run on this machine, as torchrun says
+    own = _address_space_bytes()
+    return min([limit // here for limit in shared] + ([] if own is None else [own]))
 
 
 def _bytes_kept(model: DualEncoder, autocast: torch.dtype | None, sentences: int) -> int:
@@ -161,4 +164,12 @@ def with_token_budget(config: Config, model: DualEncoder, ranks: Ranks | None = 
     """
     if config.batching.max_tokens != "auto":
         return config
-    return with_max_tokens(config, (ranks or Ranks()).least(_found(config, model)))
+    ranks, found, problem = ranks or Ranks(), 0, ""
+    try:
+        found = _found(config, model)
+    except InputError as error:
+        problem = str(error)
+    told = ranks.choose(bool(problem), problem)  # every rank learns whether one has too little
+    if told:
+        raise InputError(told) if ranks.is_first else ToldElsewhere(told)
+    return with_max_tokens(config, ranks.least(found))

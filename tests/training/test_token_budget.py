@@ -8,13 +8,15 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ems.config import Config, load_config, with_max_tokens
-from ems.errors import InputError
+from ems.errors import InputError, ToldElsewhere
 from ems.training import token_budget
+from ems.training.ranks import Ranks
 from ems.training.token_budget import free_bytes, kept_bytes, with_token_budget
 from ems.training.trainer import build_model
 
@@ -79,6 +81,23 @@ def test_a_limit_of_the_address_space_counts(monkeypatch: pytest.MonkeyPatch) ->
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda _: (used + 50_000_000, resource.RLIM_INFINITY))
     assert free_bytes(torch.device("cpu")) == pytest.approx(50_000_000, abs=5_000_000)
+
+
+def test_processes_on_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budget, "_address_space_bytes", lambda: None)
+    alone = free_bytes(torch.device("cpu"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert free_bytes(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.1)
+
+
+def test_a_rank_with_too_little_memory_stops_all_and_the_first_says_why(config: Config, monkeypatch: Any) -> None:
+    """The other rank's complaint arrives at one that has memory enough itself."""
+    monkeypatch.setattr(token_budget, "free_bytes", lambda device: 1 << 40)
+    for rank, expected in ((0, InputError), (1, ToldElsewhere)):
+        ranks = Ranks(rank, 2)
+        monkeypatch.setattr(ranks, "choose", lambda good, value: "0.1 GB are free")
+        with pytest.raises(expected, match=r"0\.1 GB are free"):
+            with_token_budget(config, build_model(config, 100, 2), ranks)
 
 
 def test_what_a_token_keeps_is_what_the_layers_have_to_keep(config: Config) -> None:
@@ -163,6 +182,7 @@ from ems.config import load_config
 from ems.data.collate import collate, cut_micro_batches
 from ems.heap import keep_freed_memory
 from ems.training import token_budget
+from ems.training.ranks import Ranks
 from ems.training.trainer import build_model
 from ems.training.update import Update
 import numpy as np
