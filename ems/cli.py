@@ -19,15 +19,11 @@ from typing import Any
 from ems.arguments import add_config, add_device, memory, positive
 from ems.benchmark.arguments import add_benchmarks
 from ems.errors import InputError, Interrupted, ToldElsewhere
+from ems.torchrun import is_first_rank, world_size
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
 
 Command = Callable[[argparse.Namespace], None]
-
-
-def _is_first_rank() -> bool:
-    """Say whether this is the process that speaks for its run: the only one, or rank 0 under `torchrun`."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -37,9 +33,9 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         config = load_config(arguments.config, arguments.set)
     except InputError as error:  # the same one on every rank
-        raise error if _is_first_rank() else ToldElsewhere("rank 0 says why") from None
+        raise error if is_first_rank() else ToldElsewhere("rank 0 says why") from None
     model = train(config, resume=arguments.resume)
-    if _is_first_rank():
+    if is_first_rank():
         print(
             f"model in {model} — use it with: python -c \"import ems; print(ems.load({str(model)!r}).encode('Hello'))\""
         )
@@ -67,16 +63,22 @@ def _dtype(arguments: argparse.Namespace) -> Any:
 
 def _encode(arguments: argparse.Namespace) -> None:
     from ems.encode_file import encode_file
-    from ems.inference import load
+    from ems.ranks import joined_ranks
+    from ems.shared_encoder import first_with_helpers, load_shared
 
-    rows = encode_file(
-        load(arguments.model, device=arguments.device, dtype=_dtype(arguments)),
-        arguments.input,
-        Path(arguments.output),
-        normalize=arguments.normalize,
-        batch_size=arguments.batch_size,
-    )
-    print(f"{rows} vectors in {arguments.output}")
+    with joined_ranks(arguments.device) as ranks:
+
+        def encode() -> None:
+            rows = encode_file(
+                load_shared(arguments.model, arguments.device, _dtype(arguments), ranks),
+                arguments.input,
+                Path(arguments.output),
+                normalize=arguments.normalize,
+                batch_size=arguments.batch_size,
+            )
+            print(f"{rows} vectors in {arguments.output}")
+
+        first_with_helpers(ranks, encode)
 
 
 def _mine(arguments: argparse.Namespace) -> None:
@@ -109,7 +111,7 @@ def _mine(arguments: argparse.Namespace) -> None:
     print(f"{report.pairs} pairs in {arguments.output}, {report.below_threshold} below the threshold")
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _score_and_compare(arguments: argparse.Namespace, ranks: Any) -> None:
     from ems.eval.comparison import compare
     from ems.eval.results_file import read_results
     from ems.eval.suite import run_suite
@@ -125,6 +127,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         device=arguments.device,
         cache=arguments.cache,
+        ranks=ranks,
     )
     print(Path(arguments.output, "results.md").read_text(encoding="utf-8"))
     comparison = None if old is None else compare(old, results, arguments.compare)
@@ -133,6 +136,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     print(f"results in {arguments.output}; report.html there shows them")
     if comparison is not None:
         comparison.check()
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ems.ranks import joined_ranks
+    from ems.shared_encoder import first_with_helpers
+
+    with joined_ranks(arguments.device) as ranks:
+        first_with_helpers(ranks, lambda: _score_and_compare(arguments, ranks))
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
@@ -291,10 +302,14 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+_SHARED = ("train", "encode", "evaluate")
+
+
 def _check_alone(command: str) -> None:
     """Refuse to do the same work in every process of `torchrun`, into one output."""
-    if command != "train" and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError(f"only 'train' shares its work among the processes of torchrun; start '{command}' alone")
+    if command not in _SHARED and world_size() > 1:
+        message = f"'{command}' does not share its work among the processes of torchrun; start it alone"
+        raise InputError(message) if is_first_rank() else ToldElsewhere(message)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -319,7 +334,7 @@ def _run(arguments: argparse.Namespace) -> int:
             message, status = _one_line(error), FAILED
         else:
             message, status = f"{type(error).__name__}: {_one_line(error)} (--debug shows where)", FAILED
-        told = isinstance(error, ToldElsewhere) or (status == STOPPED and not _is_first_rank())
+        told = isinstance(error, ToldElsewhere) or (status == STOPPED and not is_first_rank())
         if not told:
             print(f"ems {arguments.command}: {message}", file=sys.stderr)
         return status

@@ -285,8 +285,21 @@ def test_every_script_is_a_door_to_its_command(script):
     assert "usage" in result.stdout
 
 
-def test_only_training_runs_in_several_processes(tmp_path, capsys, monkeypatch):
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+
+
+def test_commands_that_do_not_share_their_work_are_refused_in_several_processes(tmp_path, capsys, monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["prepare", "--config", ROOT / "configs" / "quickstart.yaml", "--set", f"run.folder={tmp_path / 'run'}"]
+    assert "'prepare' does not share its work" in run(*arguments, capsys=capsys, status=2).err
+    monkeypatch.setenv("RANK", "1")
+    assert run(*arguments, capsys=capsys, status=1).err == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_world_size_that_is_not_from_torchrun_means_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    arguments = ["evaluate", "--model", "m", "--data", tmp_path, "--output", tmp_path / "out"]
-    assert "only 'train' shares its work" in run(*arguments, capsys=capsys, status=2).err
-    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("RANK", "1")
+    error = run("prepare", "--config", tmp_path / "none.yaml", capsys=capsys, status=2).err
+    assert "none.yaml" in error

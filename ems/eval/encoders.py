@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from ems.eval.embedding_cache import cache_folder, keep_vectors, read_vectors
 from ems.eval.encoder_names import default_name, encoder_name
 from ems.eval.parallel_text import digest_lines
 from ems.eval.precomputed import PrecomputedEmbeddings
+
+if TYPE_CHECKING:
+    from ems.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -244,10 +247,12 @@ def check_encoder(spec: str | Path | SupportsEncode) -> None:
         PrecomputedEmbeddings(folder)
 
 
-def _from_ems(folder: Path, batch_size: int | None, device: str | None) -> Callable[[list[str]], Any]:
-    import ems
+def _from_ems(
+    folder: Path, batch_size: int | None, device: str | None, ranks: Ranks | None
+) -> Callable[[list[str]], Any]:
+    from ems.shared_encoder import load_shared
 
-    model = ems.load(folder, device=device)
+    model = load_shared(folder, device, ranks=ranks)
     return lambda sentences: model.encode(sentences, batch_size=batch_size, show_progress_bar=False)
 
 
@@ -275,6 +280,7 @@ def open_encoder(
     device: str | None = None,
     cache: str | Path | None = None,
     name: str | None = None,
+    ranks: Ranks | None = None,
 ) -> OpenedEncoder:
     """Open an encoder.
 
@@ -286,6 +292,7 @@ def open_encoder(
         cache: folder to keep embeddings in, by the encoder's fingerprint and the sentences' digest; made if absent.
             An object takes part if it has a `fingerprint` (str).
         name: for people; None: the end of the folder's path, or the object's own name.
+        ranks: processes that share the work of an `ems` model; None for this one alone.
 
     Raises:
         InputError: the folder is none of these or cannot be opened, or `cache` is no folder.
@@ -303,7 +310,7 @@ def open_encoder(
         )
     folder, kind = Path(spec), _kind(Path(spec))
     if kind == "ems":
-        function = _from_ems(folder, batch_size, device)
+        function = _from_ems(folder, batch_size, device, ranks)
     elif kind == "sentence-transformers":
         function = _from_sentence_transformers(folder, batch_size, device)
     else:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ems
 from ems.errors import InputError
@@ -42,6 +42,9 @@ from ems.eval.parallel_text import NoLanguageLeft
 from ems.eval.record import Record
 from ems.eval.results_file import FORMAT_VERSION
 from ems.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from ems.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +228,7 @@ def run_suite(
     batch_size: int | None = None,
     device: str | None = None,
     cache: str | Path | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Score encoders on test sets.
 
@@ -241,6 +245,8 @@ def run_suite(
         batch_size: sentences a batch, for models; None leaves it to them.
         device: "cpu", "cuda", ...; None leaves it to the model.
         cache: folder to keep embeddings in, so that a second run need not encode again.
+        ranks: processes that share the encoding with `ems` models, the others being in
+            `ems.shared_encoder.first_with_helpers`; None for this one alone.
 
     Returns:
         {"format", "ems_version", "encoders": [{"name", "fingerprint", "records": [...], "not_scored": [{"task",
@@ -266,7 +272,7 @@ def run_suite(
     results: dict[str, Any] = {"format": FORMAT_VERSION, "ems_version": ems.__version__, "encoders": []}
     with saying_what_is_kept(output) as written:
         for spec, shown in zip(specs, names, strict=True):
-            encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache, name=shown)
+            encoder = open_encoder(spec, batch_size=batch_size, device=device, cache=cache, name=shown, ranks=ranks)
             scored: dict[str, Any] = {"name": encoder.name, "fingerprint": encoder.fingerprint, "records": []}
             for number, name in enumerate(runnable, 1):
                 logger.info("%s: %s", encoder.name, name)

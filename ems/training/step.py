@@ -23,8 +23,8 @@ from ems.config import ObjectiveConfig
 from ems.data.collate import PackedBatch
 from ems.model.dual_encoder import DualEncoder
 from ems.objectives import contrastive_loss, duplicate_mask, total_loss
+from ems.ranks import Ranks
 from ems.training.device import autocasting
-from ems.training.ranks import Ranks
 from ems.training.reconstruction import reconstruction_loss
 from ems.training.stages import stage
 

@@ -15,8 +15,8 @@ from ems.config import Config, with_max_tokens
 from ems.data.packing import pack
 from ems.errors import InputError, ToldElsewhere
 from ems.model.dual_encoder import DualEncoder
+from ems.ranks import Ranks
 from ems.training.device import autocasting, choose_autocast, out_of_memory
-from ems.training.ranks import Ranks
 from ems.training.reconstruction import LOGITS_AT_ONCE
 
 logger = logging.getLogger(__name__)

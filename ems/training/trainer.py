@@ -27,13 +27,13 @@ from ems.languages import LANGUAGES
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
+from ems.ranks import Ranks, joined_ranks
 from ems.training.announcement import announce
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
 from ems.training.device import environment, out_of_memory
 from ems.training.diagnosis import non_finite_message, out_of_memory_message
 from ems.training.finish import finish
 from ems.training.progress import Progress
-from ems.training.ranks import Ranks, joined_ranks
 from ems.training.run_folder import as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested

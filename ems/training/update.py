@@ -11,9 +11,9 @@ from ems.config import Config
 from ems.data.collate import PackedBatch
 from ems.data.keyed import keyed_hash
 from ems.model.dual_encoder import DualEncoder
+from ems.ranks import Ranks
 from ems.training.device import choose_autocast
 from ems.training.optim import make_optimizer, set_learning_rate
-from ems.training.ranks import Ranks
 from ems.training.stages import stage
 from ems.training.step import GradientStep
 

@@ -15,8 +15,8 @@ import torch
 
 from ems.config import Config, load_config, with_max_tokens
 from ems.errors import InputError, ToldElsewhere
+from ems.ranks import Ranks
 from ems.training import token_budget
-from ems.training.ranks import Ranks
 from ems.training.token_budget import free_bytes, kept_bytes, with_token_budget
 from ems.training.trainer import build_model
 
@@ -182,7 +182,7 @@ from ems.config import load_config
 from ems.data.collate import collate, cut_micro_batches
 from ems.heap import keep_freed_memory
 from ems.training import token_budget
-from ems.training.ranks import Ranks
+from ems.ranks import Ranks
 from ems.training.trainer import build_model
 from ems.training.update import Update
 import numpy as np

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ems.errors import RunError, ToldElsewhere
+from ems.torchrun import local_rank, world_size
 
 Result = TypeVar("Result")
 
@@ -129,6 +129,25 @@ class Ranks:
         result: Result = outcome[0]
         return result
 
+    def tell(self, messages: Sequence[Any]) -> None:
+        """Send each rank its own message, picklable, from rank 0; the others wait for it in `listen`."""
+        if self.size > 1:
+            dist.scatter_object_list([None], list(messages))
+
+    def listen(self) -> Any:
+        """Wait for what rank 0 tells this rank."""
+        message: list[Any] = [None]
+        dist.scatter_object_list(message)
+        return message[0]
+
+    def send(self, values: Tensor) -> None:
+        """Send a tensor on the CPU to rank 0, which waits for it in `receive`."""
+        dist.send(values.contiguous(), 0)
+
+    def receive(self, values: Tensor, rank: int) -> None:
+        """Fill a tensor on the CPU with what a rank sends."""
+        dist.recv(values, rank)
+
     def first_then_all(self, do: Callable[[], Result]) -> Result:
         """Call a function on rank 0, and when it is done on the others, each with a result of its own.
 
@@ -148,22 +167,22 @@ def _lost_another(error: BaseException) -> bool:
 
 
 @contextmanager
-def joined_ranks(device: str) -> Iterator[Ranks]:
+def joined_ranks(device: str | None) -> Iterator[Ranks]:
     """Join the other processes of this run, if `torchrun` started this one.
 
     Args:
-        device: run.device of the config; a GPU each for the ranks of a machine.
+        device: that is asked for, "auto" or None for the best there is; on GPUs, one each for the ranks of a machine.
 
     Raises:
         RunError: another process ended, or does not answer.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         yield Ranks()
         return
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(local_rank())
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     ranks = Ranks(dist.get_rank(), size)
     if not ranks.is_first:

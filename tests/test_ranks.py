@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import torch
 
 from ems.config import ObjectiveConfig
 from ems.errors import InputError
-from ems.training.ranks import Ranks
+from ems.ranks import Ranks
 from ems.training.tracking import read_metrics
 from ems.training.trainer import check_ranks
 from ems.weights import read_weights
-from tests.tiny import ROOT, tiny_config, tiny_overrides, write_corpus
+from tests.processes import torchrun
+from tests.tiny import tiny_config, tiny_overrides, write_corpus
 from tests.training.test_step import WHOLE, assert_close, make_model, run
 
 # Pairs of each rank, in micro-batches.
@@ -37,20 +37,12 @@ OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 
 
-def torchrun(size: int, *arguments: object, **more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
-
-
 GRADIENTS = """
 import json, sys, torch
 from ems.config import ObjectiveConfig
 from ems.errors import InputError
-from ems.training.ranks import Ranks
-from ems.training.ranks import joined_ranks
+from ems.ranks import Ranks
+from ems.ranks import joined_ranks
 from ems.training.step import GradientStep
 from tests.training.test_step import make_batches, make_model
 parts, objectives, out = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
