@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,3 +88,25 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise
     sync_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
+
+
+def clear_left_behind(folder: Path) -> None:
+    """Remove what processes left in `folder` that were killed inside `atomic_write` or `atomic_folder`.
+
+    A folder that was moved out of the way, and whose successor never came, is moved back. No other process may be writing
+    there.
+    """
+    for path in sorted(folder.glob(".*.*")):
+        match = _LEFT_BEHIND.fullmatch(path.name)
+        if match is None:
+            continue
+        final = folder / match["name"]
+        if match["kind"] == "old" and not final.exists():
+            os.replace(path, final)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

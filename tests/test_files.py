@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ems.files import atomic_folder, atomic_write, write_json
+from ems.files import atomic_folder, atomic_write, clear_left_behind, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -147,3 +147,15 @@ def test_a_folder_left_behind_by_a_killed_process_does_not_get_in_the_way(tmp_pa
         assert names(fresh) == []
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == []
+
+
+def test_what_killed_processes_left_is_removed_and_a_folder_moved_out_of_the_way_comes_back(tmp_path: Path) -> None:
+    for name in (".model.12.tmp", ".model.12.old", ".kept.3.old", "kept", ".lock", ".hidden.tmp", ".a.b.json.7x.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "content").write_text(name)
+    (tmp_path / ".scores.json.12.tmp").write_text("half")
+    clear_left_behind(tmp_path)
+    assert names(tmp_path) == [".a.b.json.7x.tmp", ".hidden.tmp", ".lock", "kept", "model"]
+    assert (tmp_path / "model" / "content").read_text() == ".model.12.old"
+    assert (tmp_path / "kept" / "content").read_text() == "kept"
+    clear_left_behind(tmp_path / "nothing here")

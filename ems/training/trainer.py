@@ -21,6 +21,7 @@ from ems.data.loader import StepBatches, StepLoader
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.data.stream import PairStream
 from ems.errors import InputError, Interrupted, RunError, ToldElsewhere
+from ems.files import clear_left_behind
 from ems.heap import keep_freed_memory
 from ems.inference import SentenceEncoder, choose_device
 from ems.languages import LANGUAGES
@@ -355,6 +356,7 @@ def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path
     ranks.only_first(lambda: check_run_folder(config, resume=resume))
     # The lock is the first rank's: nothing is said to the others, and it ends with this process.
     ranks.only_first(lambda: stack.enter_context(run_lock(folder)))
+    ranks.only_first(lambda: [clear_left_behind(folder / part) for part in ("", "model", "prepared")])
     if ranks.only_first(lambda: resume and (folder / "scores.json").exists()):
         logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
         return folder / "model"
