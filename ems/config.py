@@ -160,6 +160,12 @@ class TrainingConfig(_Section):
     clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null does not clip")
     checkpoint_every_steps: int = Field(1000, ge=1, description="steps between checkpoints")
     validate_every_steps: int = Field(500, ge=1, description="steps between validations")
+    spike_factor: float | None = Field(
+        4.0, gt=1, description="a loss so many times the mean of the last 100 steps is a bad step; null judges none so"
+    )
+    max_skipped_steps: int = Field(
+        0, ge=0, description="bad steps (spike, or loss or gradient not finite) left out before one stops the run"
+    )
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept")
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better metric")
 

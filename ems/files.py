@@ -93,17 +93,17 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 _LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 
 
-def clear_left_behind(folder: Path) -> None:
-    """Remove what processes left in `folder` that were killed inside `atomic_write` or `atomic_folder`.
+def clear_left_behind(*folders: Path) -> None:
+    """Remove what processes left in folders that were killed inside `atomic_write` or `atomic_folder`.
 
-    A folder that was moved out of the way, and whose successor never came, is moved back. No other process may be writing
-    there.
+    A folder that was moved out of the way, and whose successor never came, is moved back. Nothing else may write there
+    meanwhile.
     """
-    for path in sorted(folder.glob(".*.*")):
+    for path in sorted(path for folder in folders for path in folder.glob(".*.*")):
         match = _LEFT_BEHIND.fullmatch(path.name)
         if match is None:
             continue
-        final = folder / match["name"]
+        final = path.with_name(match["name"])
         if match["kind"] == "old" and not final.exists():
             os.replace(path, final)
         elif path.is_dir():

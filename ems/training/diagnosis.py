@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -28,13 +30,14 @@ def _pairs_without_finite_outputs(loaded: StepBatches, model: DualEncoder) -> np
     return np.concatenate(rows)
 
 
-def non_finite_message(
-    record: dict[str, float], loaded: StepBatches, model: DualEncoder, corpus: PreparedCorpus
+def bad_step_message(
+    fault: str, values: Mapping[str, float], loaded: StepBatches, model: DualEncoder, corpus: PreparedCorpus
 ) -> tuple[bool, str]:
-    """Describe a step that is not finite: its number, values, languages, and up to three pairs in words.
+    """Describe a bad step: its number, values, languages, and up to three pairs in words.
 
     Args:
-        record: the step's scalars, named `train/…`.
+        fault: words that follow "step 7".
+        values: the step's scalars.
         loaded: its batches.
         model: with the weights that gave the scalars.
         corpus: to spell tokens and name languages.
@@ -48,11 +51,10 @@ def non_finite_message(
     languages = {f"{corpus.languages[s]}-{corpus.languages[t]}" for s, t in zip(*sides, strict=True)}
     spelled = describe_pairs(loaded.pairs, named[:3], corpus.tokenizer, list(corpus.languages))
     whose = "pairs with non-finite outputs" if len(guilty) else "each pair is finite in float32; the first pairs"
-    values = ", ".join(f"{name.removeprefix('train/')} {value:g}" for name, value in record.items())
+    shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
     return len(guilty) > 0, (
-        f"step {loaded.step + 1} is not finite ({values}); languages {', '.join(sorted(languages))}; "
-        f"{whose}: {' ; '.join(spelled)}. The last checkpoint is whole; a lower training.learning_rate or a "
-        "training.clip_norm in a new run.folder usually helps"
+        f"step {loaded.step + 1} {fault} ({shown}); languages {', '.join(sorted(languages))}; "
+        f"{whose}: {' ; '.join(spelled)}"
     )
 
 

@@ -6,6 +6,16 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+_COUNTS = (
+    "step",
+    "pairs_seen",
+    "tokens_seen",
+    "truncated",
+    "skipped_steps",
+    "best_step",
+    "validations_without_gain",
+)
+
 
 @dataclass
 class Progress:
@@ -16,6 +26,8 @@ class Progress:
     pairs_seen: int = 0
     tokens_seen: int = 0
     truncated: int = 0
+    skipped_steps: int = 0
+    mean_loss: float = 0.0
     best_metric: float = -math.inf
     best_step: int = 0
     validations_without_gain: int = 0
@@ -30,9 +42,11 @@ class Progress:
     def from_state(cls, state: dict[str, Any]) -> Progress:
         """Undo `to_state`."""
         best = state["best_metric"]
-        for name in ("step", "pairs_seen", "tokens_seen", "truncated", "best_step", "validations_without_gain"):
+        for name in _COUNTS:
             if type(state[name]) is not int or state[name] < 0:
                 raise ValueError(f"{name} is {state[name]!r}")
         if not (best is None or isinstance(best, float | int)):
             raise ValueError(f"best_metric is {best!r}")
+        if not (isinstance(state["mean_loss"], float | int) and math.isfinite(state["mean_loss"])):
+            raise ValueError(f"mean_loss is {state['mean_loss']!r}")
         return cls(**{**state, "best_metric": -math.inf if best is None else best})

@@ -15,8 +15,8 @@ from ems.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-# What may change when a run goes on: where it runs, how often it saves, and how steps are cut to fit into memory; never
-# what is computed.
+# What may change when a run goes on: where it runs, how often it saves, how steps are cut to fit into memory, and what
+# becomes of a step that would stop it; never what a good step computes.
 _FREE_ON_RESUME = {
     "batching.max_tokens",
     "run.device",
@@ -24,6 +24,8 @@ _FREE_ON_RESUME = {
     "corpus.workers",
     "training.checkpoint_every_steps",
     "training.keep_checkpoints",
+    "training.max_skipped_steps",
+    "training.spike_factor",
 }
 
 

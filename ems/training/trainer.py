@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ems.config import Config
 from ems.data.holdout import HoldOut, hold_out
@@ -24,16 +22,17 @@ from ems.errors import InputError, Interrupted, RunError, ToldElsewhere
 from ems.files import clear_left_behind
 from ems.heap import keep_freed_memory
 from ems.inference import SentenceEncoder, choose_device
-from ems.languages import LANGUAGES
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
-from ems.model.folder import ModelInfo, save_model_folder
+from ems.model.folder import save_model_folder
 from ems.ranks import Ranks, joined_ranks
 from ems.training.announcement import announce
+from ems.training.bad_steps import fault_of, with_loss
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
 from ems.training.device import environment, out_of_memory
-from ems.training.diagnosis import non_finite_message, out_of_memory_message
+from ems.training.diagnosis import bad_step_message, out_of_memory_message
 from ems.training.finish import finish
+from ems.training.model_info import model_info
 from ems.training.progress import Progress
 from ems.training.run_folder import as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
@@ -163,7 +162,7 @@ class Trainer:
 
         Raises:
             Interrupted: a signal came; a checkpoint was written.
-            RunError: a loss or gradient was not finite; the last good checkpoint stands.
+            RunError: one bad step more than may be left out; the last good checkpoint stands.
         """
         with ExitStack() as stack:
             signals = stack.enter_context(stop_requested())
@@ -220,33 +219,47 @@ class Trainer:
         """Do one optimizer step and return its record.
 
         Raises:
-            RunError: the loss or the gradient is not finite, with weights as before the step, or memory ran out.
+            RunError: a bad step (`ems.training.bad_steps`), with weights as before it, or memory ran out.
         """
         try:
             losses = self.update.gradients(loaded.batches, loaded.step, loaded.rank_pairs)
-            record = self._finite_record(losses, loaded)
-            rate = self.update.apply(loaded.step)
+            # One copy to the host for all scalars of the step; it is the step's only wait for the device.
+            values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+            fault = self._fault(values)
+            if fault is None:
+                self.progress.mean_loss = with_loss(self.progress, values["loss"])
+                rate = self.update.apply(loaded.step)
+            else:
+                rate = 0.0
+                self._leave_out(fault, values, loaded)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             raise RunError(out_of_memory_message(loaded, self.config)) from None
         self._advance(loaded)
-        return {**record, "train/learning_rate": rate}
+        return {**{f"train/{name}": value for name, value in values.items()}, "train/learning_rate": rate}
 
-    def _finite_record(self, losses: dict[str, Tensor], loaded: StepBatches) -> dict[str, float]:
-        # One copy to the host for all scalars of the step; it is the step's only wait for the device.
-        values = torch.stack(list(losses.values())).tolist()
-        record = {f"train/{name}": value for name, value in zip(losses, values, strict=True)}
+    def _fault(self, values: dict[str, float]) -> str | None:
         # With fp16 an overflowing gradient is part of the method: the scaler leaves that step out and scales down. Only
         # when there is nothing left to scale down is the gradient itself at fault.
         scaler = self.update.scaler
         overflow_allowed = scaler.is_enabled() and scaler.get_scale() >= 1
-        checked = values[:-1] if overflow_allowed else values
-        if not all(map(math.isfinite, checked)):
-            self.update.discard()
-            message = self.ranks.choose(*non_finite_message(record, loaded, self.model, self.corpus))
+        return fault_of(values, self.progress, self.config.training, overflow_allowed=overflow_allowed)
+
+    def _leave_out(self, fault: str, values: dict[str, float], loaded: StepBatches) -> None:
+        """Go on without this step, or stop the run where too many were left out."""
+        self.update.leave_out()
+        message = self.ranks.choose(*bad_step_message(fault, values, loaded, self.model, self.corpus))
+        skipped, limit = self.progress.skipped_steps, self.config.training.max_skipped_steps
+        if skipped == limit:
+            message += (
+                f"; steps left out before it: {skipped}; the last checkpoint is whole: go on with --resume and a "
+                f"training.max_skipped_steps above {limit}, which leaves such steps out, or start anew with a lower "
+                "training.learning_rate or a training.clip_norm"
+            )
             raise RunError(message) if self.ranks.is_first else ToldElsewhere(message)
-        return record
+        self.progress.skipped_steps += 1
+        logger.warning("%s; this step is left out, %d of at most %d", message, skipped + 1, limit)
 
     def _advance(self, loaded: StepBatches) -> None:
         progress = self.progress
@@ -263,6 +276,7 @@ class Trainer:
             **record,
             "train/pairs_seen": self.progress.pairs_seen,
             "train/tokens_seen": self.progress.tokens_seen,
+            "train/skipped_steps": self.progress.skipped_steps,
             "time/pairs_per_second": self.config.batching.pairs / seconds,
             "time/tokens_per_second": num_tokens / seconds,
             "time/train_seconds": self.progress.train_seconds,
@@ -298,21 +312,7 @@ class Trainer:
 
     def save_model(self) -> None:
         """Write the model folder with the weights as they are now."""
-        shards = self.corpus.shards
-        pairs = {f"{a}-{b}": int(n) for (a, b), n in zip(shards.language_pairs, self.holdout.counts, strict=True)}
-        info = ModelInfo(
-            languages=self.corpus.languages,
-            names={code: self.corpus.registry[code].name for code in self.corpus.languages if code not in LANGUAGES},
-            training={
-                "steps": self.progress.step,
-                "pairs_seen": self.progress.pairs_seen,
-                "tokens_seen": self.progress.tokens_seen,
-                "seed": self.config.run.seed,
-                "corpus_digest": shards.digest,
-                "tokenizer_fingerprint": self.corpus.tokenizer.fingerprint,
-                "pairs_by_language_pair": pairs,
-            },
-        )
+        info = model_info(self.corpus, self.holdout, self.progress, self.config.run.seed)
         save_model_folder(self.folder / "model", self.model, self.corpus.tokenizer, info)
 
     def save(self) -> None:
@@ -356,7 +356,7 @@ def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path
     ranks.only_first(lambda: check_run_folder(config, resume=resume))
     # The lock is the first rank's: nothing is said to the others, and it ends with this process.
     ranks.only_first(lambda: stack.enter_context(run_lock(folder)))
-    ranks.only_first(lambda: [clear_left_behind(folder / part) for part in ("", "model", "prepared")])
+    ranks.only_first(lambda: clear_left_behind(folder, folder / "model", folder / "prepared"))
     if ranks.only_first(lambda: resume and (folder / "scores.json").exists()):
         logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
         return folder / "model"

@@ -98,3 +98,9 @@ class Update:
     def discard(self) -> None:
         """Forget the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def leave_out(self) -> None:
+        """Take no step with these gradients; in fp16 the loss scale answers to them all the same."""
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        self.discard()

@@ -1,7 +1,7 @@
 """Kill training runs before lines of code chosen by chance, go on each time, and compare with an unbroken run.
 
-Called by `test_kills.py` in a process of its own: `python -m tests.training.killed_runs FOLDER SEED KILLS`. Each attempt is
-a fork that kills itself (SIGKILL), so that what the files hold is all that the next one knows.
+Called by `test_kills.py` in a process of its own, `python -m tests.training.killed_runs FOLDER SEED KILLS`. An attempt
+is a fork that kills itself (SIGKILL), so that what the files hold is all that the next one knows.
 """
 
 from __future__ import annotations
