@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from ems.config import ValidationConfig
 from ems.data.holdout import HoldOut
 from ems.data.preparation import PreparedCorpus
 from ems.errors import InputError
-from ems.inference import SentenceEncoder
-from ems.mining import unit_rows
+from ems.inference import WINDOW, SentenceEncoder
+from ems.mining import UnitRows, unit_rows
 from ems.training.scoring import SetScore, open_sets, score_pairs
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Join language pairs with at least two held-out pairs into groups whose sentences fill a window of the encoder."""
+    group: list[int] = []
+    for pair_index, size in enumerate(sizes):
+        if group and 2 * (size + sum(sizes[i] for i in group)) > WINDOW:
+            yield group
+            group = []
+        if size >= 2:
+            group.append(pair_index)
+    if group:
+        yield group
 
 
 def score_held_out(encoder: SentenceEncoder, corpus: PreparedCorpus, holdout: HoldOut) -> SetScore:
     """Rank each language pair's held-out pairs among themselves, in both directions."""
-    vectors = {}
-    for pair_index, rows in enumerate(holdout.validation):
-        if len(rows) < 2:
-            continue
-        pairs = corpus.shards.fetch(np.full(len(rows), pair_index), rows)
+    vectors: dict[tuple[str, str], tuple[UnitRows, UnitRows]] = {}
+    sizes = list(map(len, holdout.validation))
+    for group in _groups(sizes):
+        ends = np.cumsum([sizes[pair_index] for pair_index in group])
+        rows = np.concatenate([holdout.validation[pair_index] for pair_index in group])
+        pairs = corpus.shards.fetch(np.repeat(group, np.diff(ends, prepend=0)), rows)
         sides = (pairs.src_tokens, pairs.src_offsets), (pairs.tgt_tokens, pairs.tgt_offsets)
-        source, target = (
-            unit_rows(encoder.encode_tokens(tokens, np.diff(offsets)).numpy()) for tokens, offsets in sides
-        )
-        vectors[corpus.shards.language_pairs[pair_index]] = (source, target)
+        source, target = (encoder.encode_tokens(tokens, np.diff(offsets)).numpy() for tokens, offsets in sides)
+        for pair_index, end in zip(group, ends.tolist(), strict=True):
+            own = slice(end - sizes[pair_index], end)
+            vectors[corpus.shards.language_pairs[pair_index]] = unit_rows(source[own]), unit_rows(target[own])
     return score_pairs(vectors)
 
 
