@@ -1,4 +1,4 @@
-"""Measure preparing and starting as the corpus grows: text to shards, and from the command to the first step.
+"""Measure preparing and training as the corpus grows: text to shards, the first step, and the memory of many.
 
 The corpus is generated: pairs of real text or of the embedded grammar, over and over, each with a number of its own, so
 that no two are equal. Each case runs in processes of its own, since peak memory and start-up belong to a process.
@@ -26,6 +26,7 @@ from ems.errors import InputError
 from ems.training.trainer import Trainer
 
 _BYTES_A_PAIR = 250  # of text and shards
+_STEPS = 200  # after the first one: enough to have read from everywhere in a large corpus
 _TOKENIZER_SAMPLE = 20_000  # sentences that the tokenizer's own rate is measured on
 
 
@@ -84,11 +85,24 @@ def measure_preparation(config: Config) -> dict[str, Any]:
     return {"seconds": taken, "pairs": pairs, "tokenizer_fraction": tokenizing / taken, "peak_bytes": peak}
 
 
-def measure_start(config: Config, begun: float) -> dict[str, Any]:
-    """Take the first step of a run on prepared text and return the seconds since `begun`, when this process started."""
+def measure_run(config: Config, begun: float) -> dict[str, Any]:
+    """Take the first steps of a run on prepared text.
+
+    Args:
+        config: of the run.
+        begun: when this process was started, in the clock of `time.time`.
+    """
     trainer = Trainer(config, prepare_corpus(config), Path(config.run.folder))
-    trainer.take_step(next(iter(trainer.loader())))
-    return {"seconds": time.time() - begun, "peak_bytes": peak_bytes()}
+    steps = iter(trainer.loader())
+    trainer.take_step(next(steps))
+    first = time.time() - begun
+    taken = seconds(lambda: [trainer.take_step(loaded) for loaded in itertools.islice(steps, _STEPS)] and None)
+    return {
+        "seconds_to_first_step": first,
+        "steps": _STEPS,
+        "pairs_per_second_of_steps": _STEPS * config.batching.pairs / taken,
+        "peak_bytes_of_run": peak_bytes(),
+    }
 
 
 def _tokenizer(config: str, overrides: Sequence[str], folder: Path, pairs: int, text: Sequence[str]) -> str:
@@ -125,14 +139,13 @@ def benchmark_preparation(
             _write_corpus(place / "en-de.tsv", size, text)
             arguments = json.dumps([config, overrides, str(place)])
             prepared = in_own_process("ems.benchmark.preparation", "prepare", arguments)
-            started = in_own_process("ems.benchmark.preparation", "start", arguments, time.time())
+            run = in_own_process("ems.benchmark.preparation", "run", arguments, time.time())
             cases.append(
                 {
                     "case": "prepare",
                     **prepared,
                     "pairs_per_second": prepared["pairs"] / prepared["seconds"],
-                    "seconds_to_first_step": started["seconds"],
-                    "peak_bytes_of_start": started["peak_bytes"],
+                    **run,
                 }
             )
             print_case(cases[-1])
@@ -141,7 +154,7 @@ def benchmark_preparation(
             {"case": "prepare, growth", "pairs": f"{sizes[0]} to {sizes[-1]}"}
             | {
                 f"{name}_exponent": growth_exponent(sizes, [case[name] for case in cases])
-                for name in ("seconds", "peak_bytes", "seconds_to_first_step", "peak_bytes_of_start")
+                for name in ("seconds", "peak_bytes", "seconds_to_first_step", "peak_bytes_of_run")
             }
         )
     return cases
@@ -150,5 +163,5 @@ def benchmark_preparation(
 if __name__ == "__main__":
     file, overrides, folder = json.loads(sys.argv[2])
     opened = _config(file, overrides, Path(folder))
-    case = measure_preparation(opened) if sys.argv[1] == "prepare" else measure_start(opened, float(sys.argv[3]))
+    case = measure_preparation(opened) if sys.argv[1] == "prepare" else measure_run(opened, float(sys.argv[3]))
     print(json.dumps(case))

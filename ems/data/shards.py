@@ -10,6 +10,9 @@ Example:
 
 from __future__ import annotations
 
+import mmap
+import os
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,8 @@ from ems.errors import InputError
 __all__ = ["Manifest", "ShardFolder", "TokenPairs", "open_shards", "prepare"]
 
 _ROWS_AT_ONCE = 1 << 16  # 1 MiB of digests
+_ROWS_UNTIL_RELEASE = 1024  # each may map 64 KiB around its three places
+_OTHER_FILES = 256  # that a process may want open beside the shards
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,45 @@ class TokenPairs:
         return len(self.src_langs)
 
 
-def _map(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype)  # an empty file cannot be mapped
-    # asarray: indexing the memmap class itself costs three times as much.
-    return np.asarray(np.memmap(path, dtype, mode="r"))
-
-
 class _MappedShard:
     """The arrays of one shard, as they are: what they hold has to be checked whenever it is used."""
 
     def __init__(self, folder: Path, shard: Shard, vocab_size: int) -> None:
         self.folder = folder / FILES / shard.shard
-        self.tokens = _map(self.folder / "tokens.bin", token_dtype(vocab_size))
-        self.offsets = _map(self.folder / "offsets.bin", OFFSET)
-        self.digests = _map(self.folder / "digests.bin", DIGEST).reshape(-1, 2)
+        self._maps: list[mmap.mmap] = []
+        self.tokens = self._map("tokens.bin", token_dtype(vocab_size))
+        self.offsets = self._map("offsets.bin", OFFSET)
+        self.digests = self._map("digests.bin", DIGEST).reshape(-1, 2)
+
+    def _map(self, name: str, dtype: np.dtype[Any]) -> np.ndarray:
+        with open(self.folder / name, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                return np.empty(0, dtype)  # an empty file cannot be mapped
+            self._maps.append(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+        return np.frombuffer(self._maps[-1], dtype)
+
+    def release(self) -> None:
+        """Give back the memory of what was read; the system keeps the files cached as long as it likes."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _allow_open_files(needed: int) -> None:
+    """Raise the limit of open files where it is too low; a file that is mapped counts as open.
+
+    Raises:
+        InputError: the system does not allow as many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise InputError(
+            f"the corpus files need {needed:,} open files, but this system allows {hard:,} a process (ulimit -Hn); "
+            "join small corpus files"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class ShardFolder:
@@ -101,6 +130,8 @@ class ShardFolder:
         self.manifest = manifest
         self.language_pairs = [total.languages for total in manifest.language_pairs]
         self.languages = sorted({code for pair in self.language_pairs for code in pair})
+        self._read = 0
+        _allow_open_files(3 * len(manifest.files) + _OTHER_FILES)
         self._shards = [_MappedShard(folder, shard, manifest.vocab_size) for shard in manifest.files]
         self._shard_tokens = np.array([shard.tokens for shard in manifest.files], dtype=np.int64)
         self._shard_longest = np.array([shard.longest for shard in manifest.files], dtype=np.int64)
@@ -196,6 +227,14 @@ class ShardFolder:
         lengths[swapped] = lengths[swapped, ::-1]
         return lengths[:, 0].copy(), lengths[:, 1].copy()
 
+    def _release_now_and_then(self, rows: int) -> None:
+        # Every row drags pages around it into the memory of this process, in the end the whole corpus.
+        self._read += rows
+        if self._read >= _ROWS_UNTIL_RELEASE and hasattr(mmap, "MADV_DONTNEED"):
+            self._read = 0
+            for shard in self._shards:
+                shard.release()
+
     def fetch(self, pair_index: np.ndarray, rows: np.ndarray) -> TokenPairs:
         """Read pairs, in the order given; the same pair may be asked for twice.
 
@@ -207,6 +246,7 @@ class ShardFolder:
             ValueError: no such language pair or row.
             InputError: the files are damaged: offsets that make no sense, or ids outside the vocabulary.
         """
+        self._release_now_and_then(len(pair_index))
         shard, local, swapped = self._locate(pair_index, rows)
         order = np.argsort(shard, kind="stable")
         shard, local = shard[order], local[order]

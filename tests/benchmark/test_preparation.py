@@ -27,6 +27,8 @@ def test_sizes_are_prepared_and_started_on_and_growth_is_fitted(capsys):
         assert case["pairs_per_second"] == pytest.approx(case["pairs"] / case["seconds"])
         assert 0 < case["tokenizer_fraction"] < 2
         assert case["seconds_to_first_step"] > 0
+        assert case["pairs_per_second_of_steps"] > 0
+        assert 1e8 < case["peak_bytes_of_run"] < 1e10
     growth = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert growth["case"] == "prepare, growth"
     assert growth["pairs"] == "400 to 1200"
