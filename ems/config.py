@@ -166,7 +166,7 @@ class TrainingConfig(_Section):
     max_skipped_steps: int = Field(
         0, ge=0, description="bad steps (spike, or loss or gradient not finite) left out before one stops the run"
     )
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, beside that of the best validation")
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better metric")
 
 

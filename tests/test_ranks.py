@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -183,10 +184,11 @@ def test_when_a_process_dies_the_others_say_so_and_another_number_of_them_goes_o
 def test_a_signal_stops_all_processes_after_the_same_step_and_the_run_goes_on(folder: Path) -> None:
     process = start(2, folder, *LONG)
     wait_for_step(folder, 7)
-    for pid in workers_of(process, 2):
-        os.kill(pid, signal.SIGTERM)
+    workers = workers_of(process, 2)
+    process.terminate()  # torchrun, which tells its workers
     _, errors = process.communicate(timeout=60)
     assert errors.count("continue with --resume") == 1
+    assert not psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=10)[1]
     last = untimed(folder)[-1]["step"]
     assert (folder / "run" / "checkpoints" / f"step-{int(last):08d}").is_dir()
     finished(start(2, folder, *LONG, resume=True))

@@ -34,9 +34,10 @@ logger = logging.getLogger(__name__)
 
 TRAINED_FOR_EACH_HELD_OUT = 9  # at least: no more than a tenth of a language pair is held out
 FOLDER = "held_out"
-_VERSION = 1
+_VERSION = 2
 _CHOICE_STREAM = 0x68656C64  # keeps this choice apart from every other use of the run's seed
-_INDEX, _VALIDATION, _EXCLUDED = "index.json", "validation.npy", "excluded.npy"
+_INDEX, _VALIDATION, _EXCLUDED = "index.json", "validation.npy", "excluded.bin"
+_PLACE = np.dtype("<i8")
 
 
 @dataclass(frozen=True)
@@ -147,57 +148,51 @@ class _DigestSet:
         return np.asarray(held)
 
 
-def _excluded_rows(shards: ShardFolder, pair_index: int, sentences: _DigestSet) -> np.ndarray:
-    """Find the rows with a side among `sentences`: int64, increasing."""
-    found = [
-        first + np.flatnonzero(sentences.holds(digests[:, 0]) | sentences.holds(digests[:, 1]))
-        for first, digests in _numbered_blocks(shards, pair_index)
-    ]
-    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+def _excluded_rows(shards: ShardFolder, pair_index: int, sentences: _DigestSet) -> Iterator[np.ndarray]:
+    """Find the rows with a side among `sentences`: blocks of int64, increasing."""
+    for first, digests in _numbered_blocks(shards, pair_index):
+        yield first + np.flatnonzero(sentences.holds(digests[:, 0]) | sentences.holds(digests[:, 1]))
 
 
-def _compute(shards: ShardFolder, pairs_per_language_pair: int, seed: int) -> HoldOut:
+_NOTHING = [("row", np.int64), ("hub", np.uint64), ("other", np.uint64)]
+
+
+def _compute(shards: ShardFolder, pairs_per_language_pair: int, seed: int, folder: Path) -> None:
+    """Choose, and write what was chosen; the rows that are not trained on go to disk block by block."""
     hubs = _hub_sides(shards)
     limits = np.minimum(pairs_per_language_pair, shards.counts // (1 + TRAINED_FOR_EACH_HELD_OUT)).tolist()
     chosen = [
         _choose(shards, pair, int(hubs[pair]), limit, seed) if limit else np.empty(0, _NOTHING)
         for pair, limit in enumerate(limits)
     ]
-    validation = [np.sort(rows["row"]) for rows in chosen]
     sentences = _DigestSet(np.concatenate([rows[side] for rows in chosen for side in ("hub", "other")]))
-    counts, starts, places = shards.counts.copy(), np.zeros(len(chosen) + 1, dtype=np.int64), []
-    training_rows = 0
-    for pair in range(len(chosen)):
-        excluded = _excluded_rows(shards, pair, sentences)
-        places.append(training_rows + excluded - np.arange(len(excluded)))
-        counts[pair] -= len(excluded)
-        starts[pair + 1] = starts[pair] + len(excluded)
-        training_rows += int(counts[pair])
-    return HoldOut(validation, counts, starts, np.concatenate(places))
+    starts = np.zeros(len(chosen) + 1, dtype=np.int64)
+    first_rows = np.cumsum(shards.counts) - shards.counts
+    with open(folder / _EXCLUDED, "wb") as file:
+        for pair in range(len(chosen)):
+            starts[pair + 1] = starts[pair]
+            for excluded in _excluded_rows(shards, pair, sentences):
+                number = starts[pair + 1] + np.arange(len(excluded))
+                file.write((first_rows[pair] + excluded - number).astype(_PLACE).tobytes())
+                starts[pair + 1] += len(excluded)
+    np.save(folder / _VALIDATION, np.concatenate([np.sort(rows["row"]) for rows in chosen]))
+    index = {
+        "validation": list(map(len, chosen)),
+        "counts": (shards.counts - np.diff(starts)).tolist(),
+        "excluded_starts": starts.tolist(),
+        "digests": {name: digest_of(folder / name) for name in (_VALIDATION, _EXCLUDED)},
+    }
+    write_checked(folder / _INDEX, index)
 
 
-_NOTHING = [("row", np.int64), ("hub", np.uint64), ("other", np.uint64)]
-
-
-def _save(holdout: HoldOut, place: Path) -> None:
-    place.parent.mkdir(exist_ok=True)
-    with atomic_folder(place) as aside:
-        np.save(aside / _VALIDATION, np.concatenate(holdout.validation))
-        np.save(aside / _EXCLUDED, holdout.places)
-        index = {
-            "validation": [len(rows) for rows in holdout.validation],
-            "counts": holdout.counts.tolist(),
-            "excluded_starts": holdout.excluded_starts.tolist(),
-            "digests": {name: digest_of(aside / name) for name in (_VALIDATION, _EXCLUDED)},
-        }
-        write_checked(aside / _INDEX, index)
-    for entry in place.parent.iterdir():
-        if entry != place and not entry.name.startswith("."):
-            shutil.rmtree(entry, ignore_errors=True)
+def _map_places(path: Path) -> np.ndarray:
+    if path.stat().st_size == 0:
+        return np.empty(0, _PLACE)  # an empty file cannot be mapped
+    return np.asarray(np.memmap(path, _PLACE, mode="r"))
 
 
 def _load(place: Path) -> HoldOut | None:
-    """Read what `_save` wrote; None if it is not there or not whole."""
+    """Read what `_compute` wrote; None if it is not there or not whole."""
     if not place.exists():
         return None
     try:
@@ -209,18 +204,32 @@ def _load(place: Path) -> HoldOut | None:
             validation=np.split(rows, np.cumsum(index["validation"])[:-1]),
             counts=np.array(index["counts"], dtype=np.int64),
             excluded_starts=np.array(index["excluded_starts"], dtype=np.int64),
-            places=np.asarray(np.load(place / _EXCLUDED, mmap_mode="r", allow_pickle=False)),
+            places=_map_places(place / _EXCLUDED),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s is damaged and made again: %s", place, error)
         return None
 
 
+def _made(shards: ShardFolder, pairs_per_language_pair: int, seed: int, place: Path) -> HoldOut:
+    """Compute and keep a choice, in place of any other."""
+    place.parent.mkdir(exist_ok=True)
+    with atomic_folder(place) as aside:
+        _compute(shards, pairs_per_language_pair, seed, aside)
+    for entry in place.parent.iterdir():
+        if entry != place and not entry.name.startswith("."):
+            shutil.rmtree(entry, ignore_errors=True)
+    holdout = _load(place)
+    if holdout is None:
+        raise InputError(f"{place}: was damaged as soon as it was written")
+    return holdout
+
+
 def hold_out(shards: ShardFolder, *, pairs_per_language_pair: int, seed: int) -> HoldOut:
     """Choose validation pairs and find all pairs that must not be trained on because of them.
 
-    Two passes over the digests, 16 bytes a pair each; memory is that of the excluded rows. The result is kept in the
-    prepared folder, and found there as long as corpus and arguments are the same.
+    Two passes over the digests, 16 bytes a pair each, in memory that does not depend on their number. The result is
+    kept in the prepared folder, and found there as long as corpus and arguments are the same.
 
     Args:
         shards: the prepared corpus.
@@ -240,8 +249,7 @@ def hold_out(shards: ShardFolder, *, pairs_per_language_pair: int, seed: int) ->
     with exclusive(shards.folder):
         holdout = _load(place)
         if holdout is None:
-            holdout = _compute(shards, pairs_per_language_pair, seed)
-            _save(holdout, place)
+            holdout = _made(shards, pairs_per_language_pair, seed, place)
     logger.info(
         "%d pairs are held out; with those that share a sentence with them, %d of %d are not trained on",
         sum(map(len, holdout.validation)),

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, verified when read, the newest few kept; nothing is ever unpickled."""
+"""Checkpoints: written whole or not at all, verified when read, the newest few and the best kept, never unpickled."""
 
 from __future__ import annotations
 
@@ -61,9 +61,16 @@ def checkpoint_name(step: int) -> str:
 
 
 def save_checkpoint(
-    root: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], *, keep: int
+    root: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    keep: int,
+    best_step: int | None = None,
 ) -> None:
-    """Write `root/step-…` atomically; of all checkpoints up to it the newest `keep` stay.
+    """Write `root/step-…` atomically; of all checkpoints up to it the newest `keep` stay, and that of `best_step`.
 
     Raises:
         OSError: the disk is full or not writable; older checkpoints are untouched.
@@ -81,7 +88,8 @@ def save_checkpoint(
     place = 1 + folders.index(root / checkpoint_name(step))
     # Later steps than this one are damaged ones that the run went back behind; they must not push good ones out.
     for old in folders[: max(0, place - keep)] + folders[place:]:
-        shutil.rmtree(old)
+        if best_step is None or old.name != checkpoint_name(best_step):
+            shutil.rmtree(old)
 
 
 def _json_digest(content: dict[str, Any]) -> str:

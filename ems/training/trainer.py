@@ -324,10 +324,12 @@ class Trainer:
             "environment": environment(self.device),
             "data": self.data_identity(),
         }
-        keep = self.config.training.keep_checkpoints
         root = self.folder / "checkpoints"
         root.mkdir(exist_ok=True)
-        save_checkpoint(root, self.progress.step, self.model, self.update.optimizer, state, keep=keep)
+        progress, keep = self.progress, self.config.training.keep_checkpoints
+        save_checkpoint(
+            root, progress.step, self.model, self.update.optimizer, state, keep=keep, best_step=progress.best_step
+        )
 
 
 def _prepared(config: Config, ranks: Ranks) -> PreparedCorpus:

@@ -129,6 +129,13 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert loaded.step == 100000
 
 
+def test_the_best_is_kept_beside_the_newest_until_there_is_a_better_one(tmp_path: Path) -> None:
+    for step, best in ((1, 1), (2, 1), (3, 1), (4, 4), (5, 4), (6, 4)):
+        model, optimizer = make_run()
+        save_checkpoint(tmp_path, step, model, optimizer, STATE, keep=1, best_step=best)
+        assert names(tmp_path) == [f"step-0000000{kept}" for kept in sorted({step, best})]
+
+
 def test_what_a_killed_process_left_half_written_is_deleted(tmp_path: Path) -> None:
     save(tmp_path, 1)
     for name in (".step-00000002.4711.tmp", ".step-00000001.4711.old"):
