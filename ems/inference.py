@@ -216,9 +216,11 @@ class SentenceEncoder:
             truncated += int((lengths > self.max_tokens).sum())
             yield self.encode_tokens(tokens, lengths, batch_size)
         if blank:
-            logger.warning("%d sentences hold no text; their vectors are zero", blank)
+            several = f"{blank} sentences hold no text; their vectors are zero"
+            logger.warning("%s", "1 sentence holds no text; its vector is zero" if blank == 1 else several)
         if truncated:
-            logger.warning("%d sentences were cut to their first %d tokens", truncated, self.max_tokens)
+            counted = "1 sentence was cut to its" if truncated == 1 else f"{truncated} sentences were cut to their"
+            logger.warning("%s first %d tokens", counted, self.max_tokens)
 
     @torch.inference_mode()
     def encode_tokens(self, tokens: np.ndarray, lengths: np.ndarray, batch_size: int | None = None) -> Tensor:

@@ -38,7 +38,7 @@ def test_a_file_that_several_processes_encode_has_the_rows_of_one(tiny_model: Pa
     assert process.returncode == 0, errors
     assert out.count(f"{len(LINES)} vectors in ") == 1
     assert errors.count("2 sentences hold no text; their vectors are zero") == 1
-    assert errors.count("1 sentences were cut to their first 48 tokens") == 1
+    assert errors.count("1 sentence was cut to its first 48 tokens") == 1
     np.testing.assert_allclose(np.load(tmp_path / "shared.npy"), ems.load(tiny_model).encode(LINES), atol=1e-5)
 
 

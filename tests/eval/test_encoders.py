@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ems
+from ems import shared_encoder
 from ems.data.grammar import held_out
 from ems.errors import InputError
 from ems.eval.encoders import check_encoder, embed, folder_fingerprint, open_encoder
@@ -165,7 +166,7 @@ def test_a_folder_with_ems_json_is_opened_by_ems(tmp_path, monkeypatch):
             asked.update(batch_size=batch_size, show_progress_bar=show_progress_bar)
             return np.ones((len(sentences), 3))
 
-    def load(folder, device=None):
+    def load(folder, device, dtype):
         asked.update(folder=folder, device=device)
         return Model()
 
@@ -173,7 +174,7 @@ def test_a_folder_with_ems_json_is_opened_by_ems(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in ("ems.json", "modules.json"):  # an ems folder is a sentence-transformers folder, too
         (folder / name).write_text("{}")
-    monkeypatch.setitem(vars(ems), "load", load)
+    monkeypatch.setattr(shared_encoder, "load", load)
     encoder = open_encoder(folder, batch_size=7, device="cpu")
     assert encoder.name == "quickstart/model"
     assert encoder.encode(["a"]).tolist() == [[1, 1, 1]]
@@ -209,9 +210,9 @@ def test_warnings_of_an_ems_model_name_the_text_and_only_while_it_is_encoded(tin
     embed(encoder, ["", "Hallo", "wort " * 100], "deu_Latn")
     embed(encoder, ["", "Hallo"])
     assert [record.getMessage() for record in caplog.records] == [
-        "1 sentences hold no text; their vectors are zero (deu_Latn)",
-        "1 sentences were cut to their first 48 tokens (deu_Latn)",
-        "1 sentences hold no text; their vectors are zero",
+        "1 sentence holds no text; its vector is zero (deu_Latn)",
+        "1 sentence was cut to its first 48 tokens (deu_Latn)",
+        "1 sentence holds no text; its vector is zero",
     ]
 
 
