@@ -66,7 +66,7 @@ def _encode(arguments: argparse.Namespace) -> None:
     from ems.ranks import joined_ranks
     from ems.shared_encoder import first_with_helpers, load_shared
 
-    with joined_ranks(arguments.device) as ranks:
+    with joined_ranks(arguments.device, "start again: rows that are whole are kept") as ranks:
 
         def encode() -> None:
             rows = encode_file(
@@ -142,7 +142,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ems.ranks import joined_ranks
     from ems.shared_encoder import first_with_helpers
 
-    with joined_ranks(arguments.device) as ranks:
+    with joined_ranks(arguments.device, "start again: tasks that were scored are in the output") as ranks:
         first_with_helpers(ranks, lambda: _score_and_compare(arguments, ranks))
 
 

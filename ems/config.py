@@ -161,7 +161,7 @@ class TrainingConfig(_Section):
     checkpoint_every_steps: int = Field(1000, ge=1, description="steps between checkpoints")
     validate_every_steps: int = Field(500, ge=1, description="steps between validations")
     spike_factor: float | None = Field(
-        4.0, gt=1, description="a loss so many times the mean of the last 100 steps is a bad step; null judges none so"
+        None, gt=1, description="a loss so many times the mean of the last 100 steps is a bad step; null judges none so"
     )
     max_skipped_steps: int = Field(
         0, ge=0, description="bad steps (spike, or loss or gradient not finite) left out before one stops the run"

@@ -1,4 +1,4 @@
-"""The processes that train one model together (ranks), and what they tell each other.
+"""The processes that share the work of one command (ranks), and what they tell each other.
 
 `torchrun` starts them and says to each which it is. A process that was started alone is rank 0 of 1; every call then
 returns at once. Whatever is written, rank 0 writes.
@@ -167,11 +167,13 @@ def _lost_another(error: BaseException) -> bool:
 
 
 @contextmanager
-def joined_ranks(device: str | None) -> Iterator[Ranks]:
+def joined_ranks(device: str | None, remedy: str) -> Iterator[Ranks]:
     """Join the other processes of this run, if `torchrun` started this one.
 
     Args:
         device: that is asked for, "auto" or None for the best there is; on GPUs, one each for the ranks of a machine.
+
+        remedy: what to do when another process has ended.
 
     Raises:
         RunError: another process ended, or does not answer.
@@ -194,9 +196,6 @@ def joined_ranks(device: str | None) -> Iterator[Ranks]:
     except RuntimeError as error:
         if not _lost_another(error):
             raise
-        raise RunError(
-            f"rank {ranks.rank}: another process of this run ended or does not answer; checkpoints are whole, "
-            "continue with --resume"
-        ) from None
+        raise RunError(f"rank {ranks.rank}: another process of this run ended or does not answer; {remedy}") from None
     finally:
         dist.destroy_process_group()

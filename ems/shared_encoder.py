@@ -6,6 +6,7 @@ what it sends, until it is done.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +26,7 @@ FEWEST_TO_SHARE = 64  # sentences for each rank; fewer are computed before they 
 
 
 def _deal(lengths: np.ndarray, size: int) -> list[np.ndarray]:
-    """Deal sentences to ranks, longest first, so that all have about equally many tokens: W index arrays."""
+    """Deal sentences to ranks, longest first, so that all have about equally many tokens: an index array a rank."""
     order = np.argsort(-lengths, kind="stable")
     return [order[rank::size] for rank in range(size)]
 
@@ -36,11 +37,13 @@ class SharedEncoder(SentenceEncoder):
     Args:
         encoder: this rank's own.
         ranks: all of them; the others are in `first_with_helpers`, and have opened the same model.
+        number: of the model among those that were opened; the helpers hold the last one only.
     """
 
-    def __init__(self, encoder: SentenceEncoder, ranks: Ranks) -> None:
+    def __init__(self, encoder: SentenceEncoder, ranks: Ranks, number: int) -> None:
         super().__init__(encoder.encoder, encoder.tokenizer, encoder.languages)
         self.ranks = ranks
+        self.number = number
 
     def encode_tokens(self, tokens: np.ndarray, lengths: np.ndarray, batch_size: int | None = None) -> Tensor:
         """See `SentenceEncoder.encode_tokens`."""
@@ -51,14 +54,19 @@ class SharedEncoder(SentenceEncoder):
         kept = np.minimum(lengths, self.max_tokens)
         parts = _deal(kept, size)
         picked = [(tokens[np.repeat(starts[p], kept[p]) + ragged_positions(kept[p])], kept[p]) for p in parts]
-        self.ranks.tell([("encode", own_tokens, own_lengths, batch_size) for own_tokens, own_lengths in picked])
+        self.ranks.tell([("encode", self.number, *part, batch_size) for part in picked])
         vectors = torch.empty(len(lengths), self.dimension)
-        vectors[torch.from_numpy(parts[0])] = super().encode_tokens(*picked[0], batch_size)
-        for rank, part in enumerate(parts[1:], 1):
-            found = torch.empty(len(part), self.dimension)
-            self.ranks.receive(found, rank)
-            vectors[torch.from_numpy(part)] = found
+        try:
+            vectors[torch.from_numpy(parts[0])] = super().encode_tokens(*picked[0], batch_size)
+        finally:  # also where this rank failed: the helpers listen again only when they have sent their parts
+            for rank, part in enumerate(parts[1:], 1):
+                found = torch.empty(len(part), self.dimension)
+                self.ranks.receive(found, rank)
+                vectors[torch.from_numpy(part)] = found
         return vectors
+
+
+_numbers = itertools.count()
 
 
 def load_shared(
@@ -67,7 +75,7 @@ def load_shared(
     dtype: torch.dtype | None = None,
     ranks: Ranks | None = None,
 ) -> SentenceEncoder:
-    """Open a model folder on rank 0 and on its helpers; see `ems.inference.load`.
+    """Open a model folder on rank 0 and on its helpers, in place of the one before; see `ems.inference.load`.
 
     Raises:
         InputError: as `load`; nothing is sent to the helpers then.
@@ -75,8 +83,9 @@ def load_shared(
     encoder = load(folder, device, dtype)
     if ranks is None or ranks.size == 1:
         return encoder
-    ranks.tell([("open", str(folder), device, dtype)] * ranks.size)
-    return SharedEncoder(encoder, ranks)
+    number = next(_numbers)
+    ranks.tell([("open", number, str(folder), device, dtype)] * ranks.size)
+    return SharedEncoder(encoder, ranks, number)
 
 
 def _help(ranks: Ranks) -> None:
@@ -85,18 +94,20 @@ def _help(ranks: Ranks) -> None:
     Raises:
         ToldElsewhere: rank 0 failed.
     """
-    encoder: SentenceEncoder | None = None
+    opened: tuple[int, SentenceEncoder] | None = None
     while True:
         what, *arguments = ranks.listen()
         if what == "end":
             return
         if what == "failed":
             raise ToldElsewhere("rank 0 says why")
+        number, *rest = arguments
         if what == "open":
-            encoder = load(*arguments)
+            opened = number, load(*rest)
+        elif opened is None or opened[0] != number:
+            raise RuntimeError(f"model {number} was opened before another one, which took its place")
         else:
-            assert encoder is not None
-            ranks.send(encoder.encode_tokens(*arguments))
+            ranks.send(opened[1].encode_tokens(*rest))
 
 
 def first_with_helpers(ranks: Ranks, do: Callable[[], Result]) -> Result | None:
@@ -114,7 +125,6 @@ def first_with_helpers(ranks: Ranks, do: Callable[[], Result]) -> Result | None:
     try:
         result = do()
     except Exception:
-        # Between two windows the helpers listen; within one they cannot, and end with this process.
         ranks.tell([("failed",)] * ranks.size)
         raise
     ranks.tell([("end",)] * ranks.size)

@@ -19,27 +19,63 @@ GERMAN = [target for _, target in training_pairs(pairs_per_language=400)["en", "
 LINES = [*GERMAN[:200], "", "Guten Morgen " * 60, *GERMAN[:20], "   ", *GERMAN[200:]]
 
 
+# Counts the sentences that each process computes.
+COUNTING = """
+import sys
+from ems import cli, inference, torchrun
+counts, compute = sys.argv.pop(1), inference.SentenceEncoder.encode_tokens
+def counted(self, tokens, lengths, batch_size=None):
+    with open(f"{counts}/{torchrun.local_rank()}", "a") as file:
+        file.write(f"{len(lengths)}\\n")
+    return compute(self, tokens, lengths, batch_size)
+inference.SentenceEncoder.encode_tokens = counted
+sys.exit(cli.main())
+"""
+
+
 def test_a_file_that_several_processes_encode_has_the_rows_of_one(tiny_model: Path, tmp_path: Path) -> None:
     assert len(LINES) > 3 * FEWEST_TO_SHARE
     (tmp_path / "text").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    (tmp_path / "counting.py").write_text(COUNTING)
+    (tmp_path / "counts").mkdir()
     with open(tmp_path / "text", "rb") as text:
-        process = torchrun(
-            3,
-            "scripts/encode.py",
-            "--model",
-            tiny_model,
-            "--input",
-            "-",
-            "--output",
-            tmp_path / "shared.npy",
-            stdin=text,
-        )
+        arguments = ("encode", "--model", tiny_model, "--input", "-", "--output", tmp_path / "shared.npy")
+        process = torchrun(3, tmp_path / "counting.py", tmp_path / "counts", *arguments, stdin=text)
         out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert out.count(f"{len(LINES)} vectors in ") == 1
     assert errors.count("2 sentences hold no text; their vectors are zero") == 1
     assert errors.count("1 sentence was cut to its first 48 tokens") == 1
+    shares = [int((tmp_path / "counts" / str(rank)).read_text()) for rank in range(3)]
+    assert sum(shares) == len(LINES)
+    assert max(shares) - min(shares) <= 1
     np.testing.assert_allclose(np.load(tmp_path / "shared.npy"), ems.load(tiny_model).encode(LINES), atol=1e-5)
+
+
+FAILING = """
+import os, sys
+from ems import cli, inference
+victim, compute = sys.argv.pop(1), inference.SentenceEncoder.encode_tokens
+def fails(self, tokens, lengths, batch_size=None):
+    if os.environ["RANK"] == victim:
+        raise RuntimeError("no memory for this batch")
+    return compute(self, tokens, lengths, batch_size)
+inference.SentenceEncoder.encode_tokens = fails
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_fails_while_it_encodes_ends_all_of_them(tiny_model: Path, tmp_path: Path, victim: int) -> None:
+    (tmp_path / "text").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    (tmp_path / "failing.py").write_text(FAILING)
+    output = tmp_path / "x.npy"
+    arguments = ("encode", "--model", tiny_model, "--input", tmp_path / "text", "--output", output)
+    process = torchrun(2, tmp_path / "failing.py", victim, *arguments)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert errors.count("ems encode: no memory for this batch") == 1
+    assert not output.exists()
 
 
 def write_flores(folder: Path) -> None:

@@ -217,7 +217,7 @@ def _made(shards: ShardFolder, pairs_per_language_pair: int, seed: int, place: P
     with atomic_folder(place) as aside:
         _compute(shards, pairs_per_language_pair, seed, aside)
     for entry in place.parent.iterdir():
-        if entry != place and not entry.name.startswith("."):
+        if entry != place:  # an older choice, or what a killed process left
             shutil.rmtree(entry, ignore_errors=True)
     holdout = _load(place)
     if holdout is None:

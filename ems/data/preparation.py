@@ -11,10 +11,11 @@ from typing import Any
 
 from ems.config import Config, FileEntry, LanguageDeclaration
 from ems.data.corpus import CorpusFile, FileReport, Rules, find_files, read_pairs
+from ems.data.shard_manifest import exclusive
 from ems.data.shard_writer import prepare
 from ems.data.shards import ShardFolder, open_shards
 from ems.errors import InputError
-from ems.files import atomic_folder
+from ems.files import atomic_folder, clear_left_behind
 from ems.languages import LANGUAGES, Language, LanguageRegistry
 from ems.tokenizer import Tokenizer, balanced_sample
 
@@ -121,7 +122,6 @@ def _tokenizer_of(config: Config, files: list[CorpusFile], registry: LanguageReg
             )
         return Tokenizer.load(folder)
     tokenizer = _make_tokenizer(config, files, registry)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as aside:
         tokenizer.save(aside, max_tokens=config.model.max_tokens)
         (aside / "request.json").write_text(json.dumps(request, indent=2) + "\n", encoding="utf-8")
@@ -140,7 +140,10 @@ def prepare_corpus(config: Config, *, progress: bool = False) -> PreparedCorpus:
     """
     registry = registry_of(config)
     files = corpus_files(config, registry)
-    tokenizer = _tokenizer_of(config, files, registry)
+    config.prepared_folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(config.prepared_folder):
+        clear_left_behind(config.prepared_folder)
+        tokenizer = _tokenizer_of(config, files, registry)
     prepare(
         files,
         tokenizer,

@@ -278,9 +278,12 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate(read_checked(path))
+        manifest = Manifest.model_validate(read_checked(path))
     except ValidationError as error:
         raise _validation_problem(path, error) from None
+    if manifest.language_pairs != count_language_pairs(manifest.files):
+        raise InputError(f"{path}: damaged (language_pairs are not those of the files); prepare the corpus again")
+    return manifest
 
 
 def digest_of(path: Path) -> str:

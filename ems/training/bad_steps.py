@@ -29,8 +29,8 @@ def fault_of(
     if not all(map(math.isfinite, checked)):
         return "is not finite"
     good_steps = progress.step - progress.skipped_steps
-    if training.spike_factor is None or good_steps < MEAN_OVER:
-        return None
+    if training.spike_factor is None or good_steps < MEAN_OVER or progress.mean_loss <= 0:
+        return None  # XTR with the target `set` may fall below 0, where a multiple says nothing
     if values["loss"] <= training.spike_factor * progress.mean_loss:
         return None
     return (

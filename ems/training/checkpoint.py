@@ -19,7 +19,7 @@ from ems.weights import read_weights, write_weights
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FILES = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -68,9 +68,10 @@ def save_checkpoint(
     state: dict[str, Any],
     *,
     keep: int,
-    best_step: int | None = None,
+    best_step: int,
 ) -> None:
-    """Write `root/step-…` atomically; of all checkpoints up to it the newest `keep` stay, and that of `best_step`.
+    """Write `root/step-…` atomically; of all checkpoints up to it the newest `keep` stay, and one of
+    `best_step` if there is one.
 
     Raises:
         OSError: the disk is full or not writable; older checkpoints are untouched.
@@ -88,7 +89,7 @@ def save_checkpoint(
     place = 1 + folders.index(root / checkpoint_name(step))
     # Later steps than this one are damaged ones that the run went back behind; they must not push good ones out.
     for old in folders[: max(0, place - keep)] + folders[place:]:
-        if best_step is None or old.name != checkpoint_name(best_step):
+        if old.name != checkpoint_name(best_step):
             shutil.rmtree(old)
 
 
@@ -111,7 +112,8 @@ def _read(folder: Path) -> Checkpoint:
     try:
         content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if content["format_version"] != FORMAT_VERSION:
-            raise InputError(f"{folder / 'state.json'}: format_version {content['format_version']}")
+            found = content["format_version"]
+            raise InputError(f"{folder / 'state.json'}: format_version {found}, this program reads {FORMAT_VERSION}")
         if _json_digest(content) != content["own_digest"]:
             raise InputError(f"{folder / 'state.json'} was changed after it was written")
         for name in _FILES:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
+from ems.ranks import Ranks
+
 
 def choose_autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """Resolve run.precision to the dtype of matrix products, None for float32.
@@ -31,8 +33,13 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def environment(device: torch.device) -> dict[str, str]:
-    """Name what bit-equal resuming depends on beside the config."""
+def environment(device: torch.device, ranks: Ranks) -> dict[str, str]:
+    """Name what bit-equal resuming depends on beside the config.
+
+    Args:
+        device: that computes.
+        ranks: the processes that train together.
+    """
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     capability = "" if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
@@ -40,4 +47,5 @@ def environment(device: torch.device) -> dict[str, str]:
         "numpy": np.__version__,
         "device": f"{device.type} {platform.machine()} {processor} {capability}".strip(),
         "threads": str(torch.get_num_threads()),
+        "number of processes": str(ranks.size),
     }

@@ -50,7 +50,7 @@ def bad_step_message(
     sides = loaded.pairs.src_langs[named].tolist(), loaded.pairs.tgt_langs[named].tolist()
     languages = {f"{corpus.languages[s]}-{corpus.languages[t]}" for s, t in zip(*sides, strict=True)}
     spelled = describe_pairs(loaded.pairs, named[:3], corpus.tokenizer, list(corpus.languages))
-    whose = "pairs with non-finite outputs" if len(guilty) else "each pair is finite in float32; the first pairs"
+    whose = "pairs with non-finite outputs" if len(guilty) else "the outputs of each pair are finite; the first pairs"
     shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
     return len(guilty) > 0, (
         f"step {loaded.step + 1} {fault} ({shown}); languages {', '.join(sorted(languages))}; "

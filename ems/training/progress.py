@@ -47,6 +47,7 @@ class Progress:
                 raise ValueError(f"{name} is {state[name]!r}")
         if not (best is None or isinstance(best, float | int)):
             raise ValueError(f"best_metric is {best!r}")
-        if not (isinstance(state["mean_loss"], float | int) and math.isfinite(state["mean_loss"])):
-            raise ValueError(f"mean_loss is {state['mean_loss']!r}")
+        for name in ("mean_loss", "train_seconds"):
+            if not (isinstance(state[name], float | int) and math.isfinite(state[name])):
+                raise ValueError(f"{name} is {state[name]!r}")
         return cls(**{**state, "best_metric": -math.inf if best is None else best})

@@ -23,7 +23,7 @@ def cut_metrics(path: Path, step: int) -> None:
     for line in path.read_bytes().splitlines(keepends=True):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         whole = line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("step"), int)
         if not whole or record["step"] > step:

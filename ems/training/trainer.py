@@ -117,7 +117,7 @@ class Trainer:
         restore(checkpoint, self.model, self.update.optimizer)
         try:
             self._restore_state(checkpoint.state, checkpoint.step)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
             where = self.folder / "checkpoints" / checkpoint_name(checkpoint.step) / "state.json"
@@ -138,7 +138,7 @@ class Trainer:
             raise ValueError(f"steps disagree: {self.progress.step}, {self.stream.step}, {step}")
         if self.progress.scaler:
             self.update.scaler.load_state_dict(self.progress.scaler)
-        for name, value in environment(self.device).items():
+        for name, value in environment(self.device, self.ranks).items():
             if (then := state["environment"].get(name)) != value:
                 logger.warning("%s is now %s, was %s: the run goes on, but not to the same bits", name, value, then)
 
@@ -251,7 +251,7 @@ class Trainer:
         self.update.leave_out()
         message = self.ranks.choose(*bad_step_message(fault, values, loaded, self.model, self.corpus))
         skipped, limit = self.progress.skipped_steps, self.config.training.max_skipped_steps
-        if skipped == limit:
+        if skipped >= limit:
             message += (
                 f"; steps left out before it: {skipped}; the last checkpoint is whole: go on with --resume and a "
                 f"training.max_skipped_steps above {limit}, which leaves such steps out, or start anew with a lower "
@@ -321,7 +321,7 @@ class Trainer:
             return
         state = {
             "progress": self.progress.to_state(),
-            "environment": environment(self.device),
+            "environment": environment(self.device, self.ranks),
             "data": self.data_identity(),
         }
         root = self.folder / "checkpoints"
@@ -358,7 +358,7 @@ def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path
     ranks.only_first(lambda: check_run_folder(config, resume=resume))
     # The lock is the first rank's: nothing is said to the others, and it ends with this process.
     ranks.only_first(lambda: stack.enter_context(run_lock(folder)))
-    ranks.only_first(lambda: clear_left_behind(folder, folder / "model", folder / "prepared"))
+    ranks.only_first(lambda: clear_left_behind(folder, folder / "model"))
     if ranks.only_first(lambda: resume and (folder / "scores.json").exists()):
         logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
         return folder / "model"
@@ -389,5 +389,8 @@ def train(config: Config, *, resume: bool = False) -> Path:
         RunError: the run failed while it ran, or another of its processes did.
         Interrupted: a signal stopped it after a checkpoint.
     """
-    with joined_ranks(config.run.device) as ranks, ExitStack() as stack:
+    with (
+        joined_ranks(config.run.device, "checkpoints are whole, continue with --resume") as ranks,
+        ExitStack() as stack,
+    ):
         return _train(config, resume, ranks, stack)

@@ -19,7 +19,7 @@ import torch._dynamo  # noqa: F401
 
 from ems.cli import main as ems
 from tests.tiny import ROOT, tiny_overrides, write_corpus
-from tests.training.killed_runs import OVERRIDES, differences
+from tests.training.killed_runs import OVERRIDES, differences, going_on, noting_first_step
 
 
 def train(folder: Path, run: Path) -> tuple[int, str]:
@@ -27,10 +27,14 @@ def train(folder: Path, run: Path) -> tuple[int, str]:
     settings = tiny_overrides(folder, *OVERRIDES, f"run.folder={run}")
     arguments = ["train", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--resume", "--set", *settings]
     said = folder / "said"
-    child = os.fork()
-    if child:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return status, said.read_text(encoding="utf-8").splitlines()[-1]
+    with going_on(folder, run) as note:
+        child = os.fork()
+        if child:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            lines = said.read_text(encoding="utf-8").splitlines()
+            assert sum(line.startswith("ems train: ") for line in lines) == (status != 0), lines
+            return status, lines[-1]
+    noting_first_step(note)
     with open(said, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -46,7 +50,7 @@ def mount(place: Path, kilobytes: int, *, again: bool = False) -> None:
 def main(folder: Path, disks: int) -> None:
     """Try disks from a twentieth of the size that is needed up to all but it; print where they were full as JSON."""
     write_corpus(folder / "text")
-    whole, place = folder / "whole", folder / "disk"
+    whole, place = folder / "whole", folder / "small"
     assert train(folder, whole)[0] == 0
     place.mkdir()
     needed = sum(path.stat().st_blocks for path in whole.rglob("*")) // 2
@@ -57,7 +61,7 @@ def main(folder: Path, disks: int) -> None:
         status, said = train(folder, run)
         assert status in (1, 2), (number, status, said)
         assert said.startswith("ems train: "), said
-        assert re.search("No space left|os error 28|disk", said), said
+        assert re.search(r"No space left|os error 28|\(os error 28\)", said), said
         full_at[next((part for part in ("checkpoints", "model", "prepared") if f"/{part}" in said), "other")] += 1
         mount(place, 10 * needed, again=True)
         status, said = train(folder, run)

@@ -11,9 +11,11 @@ import os
 import random
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,8 +23,9 @@ from typing import Any
 import matplotlib.pyplot  # noqa: F401  (a run imports these late; the forks need not do it one after the other)
 import torch._dynamo  # noqa: F401
 
+from ems.data.loader import StepBatches
 from ems.training.tracking import read_metrics
-from ems.training.trainer import train
+from ems.training.trainer import Trainer, train
 from tests.tiny import tiny_config, write_corpus
 
 OVERRIDES = ("training.max_steps=8", "training.checkpoint_every_steps=2", "validation.pairs_per_language_pair=6")
@@ -33,6 +36,13 @@ ROOMS = {
     "a checkpoint": ("ems/training/checkpoint.py", "ems/weights.py"),
     "a file or folder being replaced": ("ems/files.py",),
     "a step": ("ems/training/trainer.py", "ems/training/update.py", "ems/training/step.py", "ems/training/tracking.py"),
+    "the order of the data": (
+        "ems/data/holdout.py",
+        "ems/data/loader.py",
+        "ems/data/stream.py",
+        "ems/data/collate.py",
+        "ems/data/shards.py",
+    ),
     "validation": ("ems/training/validation.py", "ems/training/scoring.py", "ems/inference.py"),
     "the model folder": ("ems/model/folder.py", "ems/model/card.py"),
 }
@@ -65,14 +75,43 @@ def counting(lines: Counter[str], last: tuple[str, int] | None) -> Tracer:
     return trace
 
 
+def newest_checkpoint(run: Path) -> int:
+    """Return the step that a run has to go on behind: 0 where it has no checkpoint."""
+    return max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
+
+
+def noting_first_step(note: Path) -> None:
+    """Let this process write down how many steps had been taken before its first one."""
+    take_step = Trainer.take_step
+
+    def noted(self: Trainer, loaded: StepBatches) -> dict[str, float]:
+        if not note.exists():
+            note.write_text(str(loaded.step))
+        return take_step(self, loaded)
+
+    Trainer.take_step = noted  # type: ignore[method-assign]
+
+
+@contextmanager
+def going_on(folder: Path, run: Path) -> Iterator[Path]:
+    """Check that what is done meanwhile goes on behind the newest checkpoint; yields where to note its first step."""
+    expected, note = newest_checkpoint(run), folder / "first step"
+    note.unlink(missing_ok=True)
+    yield note
+    assert not note.exists() or int(note.read_text()) == expected, (run, note.read_text(), expected)
+
+
 def attempt(folder: Path, last: tuple[str, int] | None) -> int:
     """Start or continue the run of a folder in a forked process: its wait status. Counts go to folder/lines.json."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
+    with going_on(folder, folder / "run") as note:
+        child = os.fork()
+        if child:
+            return os.waitpid(child, 0)[1]
     status = 1
     try:
+        noting_first_step(note)
         lines: Counter[str] = Counter()
+        threading.settrace(counting(lines, last))  # the thread that reads ahead
         sys.settrace(counting(lines, last))
         train(tiny_config(folder, *OVERRIDES), resume=True)
         sys.settrace(None)

@@ -11,6 +11,7 @@ import torch
 
 from ems.config import TrainingConfig
 from ems.errors import RunError
+from ems.training import bad_steps
 from ems.training.bad_steps import MEAN_OVER, fault_of, with_loss
 from ems.training.checkpoint import load_latest_checkpoint
 from ems.training.progress import Progress
@@ -19,7 +20,7 @@ from ems.training.trainer import train
 from ems.training.update import Update
 from tests.tiny import tiny_config, write_corpus
 
-TRAINING = TrainingConfig(max_steps=1)
+TRAINING = TrainingConfig(max_steps=1, spike_factor=4)
 GOOD = {"loss": 2.0, "loss_xtr": 1.0, "loss_contrastive": 0.5, "gradient_norm": 3.0}
 
 
@@ -44,8 +45,13 @@ def test_a_spike_is_a_loss_above_so_many_times_the_mean_once_there_is_a_mean() -
     assert fault({"loss": 8.0}, known) is None
     assert "more than 4 (training.spike_factor) times the mean" in str(fault({"loss": 8.001}, known))
     assert fault({"loss": 8.001}, Progress(step=MEAN_OVER + 4, skipped_steps=5, mean_loss=2.0)) is None
-    unwatched = TrainingConfig(max_steps=1, spike_factor=None)
+    unwatched = TrainingConfig(max_steps=1)
     assert fault_of({**GOOD, "loss": 1e9}, known, unwatched, overflow_allowed=False) is None
+
+
+def test_where_the_mean_loss_is_not_above_zero_nothing_is_a_spike() -> None:
+    assert fault({"loss": 1e-9}, Progress(step=200, mean_loss=0.0)) is None
+    assert fault({"loss": -0.051}, Progress(step=200, mean_loss=-0.05)) is None
 
 
 def test_the_mean_loss_is_the_plain_mean_at_first_and_then_fades() -> None:
@@ -112,6 +118,42 @@ def test_one_bad_step_too_many_stops_the_run_which_goes_on_with_a_higher_limit(
     train(tiny_config(folder, f"run.folder={whole}", "training.max_skipped_steps=2"))
     resumed = folder / "run" / "model" / "model.safetensors"
     assert resumed.read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_limit_lowered_on_resume_below_what_was_left_out_stops_at_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_gradients(monkeypatch, {0, 1, 2, 4})
+    with pytest.raises(RunError, match=r"step 3 is not finite.* left out before it: 2;"):
+        train(tiny_config(folder, "training.max_skipped_steps=2"))
+    with pytest.raises(RunError, match=r"step 3 is not finite.* left out before it: 2;"):
+        train(tiny_config(folder, "training.max_skipped_steps=1"), resume=True)
+
+
+def test_a_spike_is_left_out_like_any_bad_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_steps, "MEAN_OVER", 3)
+    original = Update.gradients
+
+    def gradients(self: Update, batches: list, step: int, rank_pairs: object = None) -> dict[str, torch.Tensor]:
+        losses = original(self, batches, step, rank_pairs)
+        return losses | {"loss": losses["loss"] * (9 if step == 4 else 1)}
+
+    monkeypatch.setattr(Update, "gradients", gradients)
+    train(tiny_config(folder, "training.spike_factor=4", "training.max_skipped_steps=1"))
+    lines = [line for line in read_metrics(folder / "run" / "metrics.jsonl") if "train/loss" in line]
+    assert [line["train/skipped_steps"] for line in lines] == [0, 0, 0, 0, 1, 1]
+
+
+def test_overflow_in_fp16_lowers_the_loss_scale_and_is_no_bad_step(folder: Path) -> None:
+    train(tiny_config(folder, "run.precision=fp16"))
+    lines = [line for line in read_metrics(folder / "run" / "metrics.jsonl") if "train/loss" in line]
+    overflowed = [line["train/gradient_norm"] is None for line in lines]
+    assert overflowed[0]
+    assert not overflowed[-1]
+    assert lines[-1]["train/skipped_steps"] == 0
+    checkpoint = load_latest_checkpoint(folder / "run" / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.state["progress"]["scaler"]["scale"] == 65536 / 2 ** sum(overflowed)
 
 
 def test_a_step_left_out_changes_no_weight(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

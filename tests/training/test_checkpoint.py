@@ -45,7 +45,7 @@ def take_steps(model: DualEncoder, optimizer: torch.optim.Optimizer, count: int)
 def save(root: Path, step: int, *, keep: int = 10, **kind: Any) -> DualEncoder:
     model, optimizer = make_run(seed=step, **kind)
     take_steps(model, optimizer, 1)
-    save_checkpoint(root, step, model, optimizer, STATE, keep=keep)
+    save_checkpoint(root, step, model, optimizer, STATE, keep=keep, best_step=0)
     return model
 
 
@@ -58,7 +58,7 @@ def names(folder: Path) -> list[str]:
 def test_a_restored_run_takes_the_same_next_steps_bit_for_bit(tmp_path: Path, kind: str, tied: bool) -> None:
     model, optimizer = make_run(optimizer=kind, tied=tied)
     take_steps(model, optimizer, 3)
-    save_checkpoint(tmp_path, 3, model, optimizer, STATE, keep=2)
+    save_checkpoint(tmp_path, 3, model, optimizer, STATE, keep=2, best_step=0)
     loaded = load_latest_checkpoint(tmp_path)
     assert loaded is not None
     assert (loaded.step, loaded.state) == (3, STATE)
@@ -102,7 +102,7 @@ def test_restoring_keeps_the_learning_rate_and_decay_of_the_new_run(tmp_path: Pa
 
 def test_weights_that_never_had_a_gradient_have_no_moments_and_restore_all_the_same(tmp_path: Path) -> None:
     model, optimizer = make_run()
-    save_checkpoint(tmp_path, 0, model, optimizer, {}, keep=1)  # before the first step
+    save_checkpoint(tmp_path, 0, model, optimizer, {}, keep=1, best_step=0)  # before the first step
     loaded = load_latest_checkpoint(tmp_path)
     assert loaded is not None
     assert loaded.optimizer == {}
@@ -148,7 +148,7 @@ def test_what_a_killed_process_left_half_written_is_deleted(tmp_path: Path) -> N
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     save(tmp_path, 4)
     model, optimizer = make_run(seed=9)
-    save_checkpoint(tmp_path, 4, model, optimizer, {"second": True}, keep=2)
+    save_checkpoint(tmp_path, 4, model, optimizer, {"second": True}, keep=2, best_step=0)
     loaded = load_latest_checkpoint(tmp_path)
     assert loaded is not None
     assert loaded.state == {"second": True}
@@ -211,7 +211,7 @@ def test_when_all_are_damaged_nothing_is_loaded(tmp_path: Path) -> None:
         load_latest_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '"a"', "{}", "[" * 100_000, '{"format_version": 1}', "\x00", "NaN"])
+@pytest.mark.parametrize("text", ["[]", "null", '"a"', "{}", "[" * 100_000, '{"format_version": 2}', "\x00", "NaN"])
 def test_a_state_file_of_another_form_is_damage(tmp_path: Path, text: str) -> None:
     save(tmp_path, 1)
     (tmp_path / checkpoint_name(1) / "state.json").write_text(text)
@@ -223,8 +223,8 @@ def test_a_checkpoint_of_a_newer_format_is_not_read(tmp_path: Path) -> None:
     save(tmp_path, 1)
     path = tmp_path / checkpoint_name(1) / "state.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**content, "format_version": 2}))
-    with pytest.raises(InputError, match="format_version 2"):
+    path.write_text(json.dumps({**content, "format_version": 3}))
+    with pytest.raises(InputError, match="format_version 3, this program reads 2"):
         load_latest_checkpoint(tmp_path)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from ems.errors import InputError
 from ems.inference import choose_device
+from ems.ranks import Ranks
 from ems.training.device import choose_autocast, environment
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -37,7 +38,8 @@ def test_a_device_that_is_not_there_or_not_known_is_refused(monkeypatch):
 
 
 def test_the_environment_names_what_bits_depend_on():
-    found = environment(CPU)
+    found = environment(CPU, Ranks(0, 2))
     assert found["torch"] == torch.__version__
     assert found["threads"] == str(torch.get_num_threads())
+    assert found["number of processes"] == "2"
     assert found["device"].startswith("cpu ")

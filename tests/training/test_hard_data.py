@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import multiprocessing
 import re
@@ -15,12 +16,13 @@ import pytest
 
 import ems
 from ems.data.grammar import training_pairs
-from ems.errors import InputError
+from ems.data.shard_manifest import read_manifest
 from ems.languages import LANGUAGES
 from ems.training.run_folder import run_lock
 from ems.training.tracking import read_metrics
 from ems.training.trainer import train
-from tests.tiny import tiny_config, write_corpus
+from tests.data.small_corpus import INVISIBLE
+from tests.tiny import LINES, tiny_config, write_corpus
 
 
 def write_pairs(path: Path, pairs: list[tuple[str, str]]) -> None:
@@ -32,11 +34,11 @@ def losses(folder: Path) -> list[float]:
     return [line["train/loss"] for line in read_metrics(folder / "run" / "metrics.jsonl") if "train/loss" in line]
 
 
-def test_a_language_with_one_pair_is_named_or_trained_but_never_breaks_the_run(tmp_path: Path) -> None:
+def test_a_language_with_one_pair_is_trained_on_and_nothing_of_it_is_held_out(tmp_path: Path) -> None:
     write_corpus(tmp_path / "text")
     write_pairs(tmp_path / "text" / "en-fr.tsv", [("A sentence of its own.", "Une phrase à elle seule.")])
-    model = train(tiny_config(tmp_path))
-    assert "fr" in ems.load(model).languages
+    model = train(tiny_config(tmp_path, "batching.sampling_temperature=1000"))
+    assert json.loads((model / "ems.json").read_text())["training"]["pairs_by_language_pair"]["en-fr"] == 1
     assert len(losses(tmp_path)) == 6
 
 
@@ -54,12 +56,14 @@ def test_batches_in_which_all_pairs_share_a_sentence_have_no_negatives_and_a_fin
     assert [line["train/loss_contrastive"] for line in lines] == [0.0] * 6
 
 
-def test_sentences_without_a_token_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_sentences_without_a_token_are_left_out_and_counted(tmp_path: Path) -> None:
     write_corpus(tmp_path / "text")
     with open(tmp_path / "text" / "en-de.tsv", "a", encoding="utf-8") as file:
-        file.write("\u200b\t\u00ad\n")  # nothing that a tokenizer keeps
+        file.write(f"{INVISIBLE}\t{INVISIBLE}{INVISIBLE}\n")
     train(tiny_config(tmp_path, "training.max_steps=2", "training.warmup_steps=1"))
-    assert len(losses(tmp_path)) == 2
+    manifest = read_manifest(tmp_path / "run" / "prepared" / "shards")
+    assert manifest.rejected == {"no_tokens": 1}
+    assert manifest.pairs == 2 * LINES
 
 
 def test_places_with_spaces_quotes_and_other_scripts_are_places_like_any(tmp_path: Path) -> None:
@@ -69,20 +73,17 @@ def test_places_with_spaces_quotes_and_other_scripts_are_places_like_any(tmp_pat
     assert ems.load(model).encode("guten morgen").shape == (32,)
 
 
-def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_forth_and_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("steady", "jumping"):
         write_corpus(tmp_path / name / "text")
     train(tiny_config(tmp_path / "steady"))
-    hours = iter(range(0, -10_000, -1))
+    hours = itertools.cycle([0, 9000, -9000, 5, -1])
     monkeypatch.setattr(time, "time", lambda: 1e9 + 3600.0 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(1e18 + 3.6e12 * next(hours)))
     train(tiny_config(tmp_path / "jumping"))
     assert losses(tmp_path / "steady") == losses(tmp_path / "jumping")
-    seconds = [
-        line["time/pairs_per_second"]
-        for line in read_metrics(tmp_path / "jumping" / "run" / "metrics.jsonl")
-        if "train/loss" in line
-    ]
-    assert min(seconds) > 0
+    lines = read_metrics(tmp_path / "jumping" / "run" / "metrics.jsonl")
+    assert all(value > 0 for line in lines for key, value in line.items() if key.startswith("time/"))
 
 
 def test_the_lock_of_a_run_is_not_inherited_by_the_processes_it_starts(tmp_path: Path) -> None:
@@ -90,26 +91,29 @@ def test_the_lock_of_a_run_is_not_inherited_by_the_processes_it_starts(tmp_path:
         worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
         worker.start()
         program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with run_lock(tmp_path / "run"):
-        assert worker.is_alive()
-        assert program.poll() is None
-    worker.kill()
-    worker.join()
-    program.communicate(b"\n")
+    try:
+        with run_lock(tmp_path / "run"):
+            assert worker.is_alive()
+            assert program.poll() is None
+    finally:
+        worker.kill()
+        program.kill()
+        worker.join()
+        program.communicate()
 
 
-def test_a_corpus_that_was_cut_after_preparing_is_found(tmp_path: Path) -> None:
+def test_a_corpus_that_was_cut_after_preparing_is_found_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_corpus(tmp_path / "text")
     train(tiny_config(tmp_path, "training.max_steps=2", "training.warmup_steps=1"))
-    tokens = next((tmp_path / "run" / "prepared" / "shards" / "files").glob("*/tokens.bin"))
-    tokens.write_bytes(tokens.read_bytes()[:-100])
-    other = tiny_config(
-        tmp_path, f"run.folder={tmp_path / 'other'}", f"corpus.prepared={tmp_path / 'run' / 'prepared'}"
-    )
-    train(other)  # found, said, and made again from the text
-    assert len(read_metrics(tmp_path / "other" / "metrics.jsonl")) >= 6
-    with pytest.raises(InputError, match="already holds a run"):
-        train(other)
+    tokens = next((tmp_path / "run" / "prepared" / "shards" / "files").glob("en-de*/tokens.bin"))
+    whole = tokens.read_bytes()
+    tokens.write_bytes(whole[:-100])
+    prepared = f"corpus.prepared={tmp_path / 'run' / 'prepared'}"
+    train(tiny_config(tmp_path, f"run.folder={tmp_path / 'other'}", prepared))
+    assert "shard of en-de.tsv is damaged and made again" in caplog.text
+    assert tokens.read_bytes() == whole
 
 
 @pytest.mark.survival

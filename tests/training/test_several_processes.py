@@ -41,13 +41,11 @@ OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
 GRADIENTS = """
 import json, sys, torch
 from ems.config import ObjectiveConfig
-from ems.errors import InputError
-from ems.ranks import Ranks
 from ems.ranks import joined_ranks
 from ems.training.step import GradientStep
 from tests.training.test_step import make_batches, make_model
 parts, objectives, out = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
-with joined_ranks("cpu") as ranks:
+with joined_ranks("cpu", "") as ranks:
     counts = [sum(map(len, part)) for part in parts]
     results = {}
     for name, (tied, values) in objectives.items():
@@ -151,7 +149,7 @@ def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path, overrid
 
 
 def workers_of(process: subprocess.Popen[str], size: int) -> list[int]:
-    """Return the processes of the ranks, once the run has taken its first step."""
+    """Return the processes of the ranks."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     found = [int(pid) for pid in children.read_text().split()]
     assert len(found) == size
