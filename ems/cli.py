@@ -326,7 +326,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.debug:
             traceback.print_exc()
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
-            message = _one_line(error) if isinstance(error, Interrupted) else "interrupted"
+            alone = "interrupted" if world_size() == 1 else "interrupted; another process may have ended, see above"
+            message = _one_line(error) if isinstance(error, Interrupted) else alone
             status = STOPPED
         elif isinstance(error, InputError):
             message, status = _one_line(error), UNUSABLE

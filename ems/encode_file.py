@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import itertools
 import json
@@ -52,17 +53,25 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
+def _weights_digest(encoder: SentenceEncoder) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, values in encoder.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _identity(encoder: SentenceEncoder, name: str, normalize: bool) -> dict[str, Any]:
     """What must be unchanged for the rows written so far to be kept."""
     stat = os.stat(name)
-    weights = encoder.encoder.embeddings.token.weight
     return {
         "input": os.path.abspath(name),
         "input_bytes": stat.st_size,
         "input_changed": stat.st_mtime_ns,
         "tokenizer": encoder.tokenizer.fingerprint,
         "sizes": asdict(encoder.encoder.sizes),
-        "weights": [float(weights.double().sum()), float(weights.double().square().sum()), encoder.compute_dtype],
+        "weights": _weights_digest(encoder),
+        "computed in": encoder.compute_dtype,
         "normalize": normalize,
     }
 
@@ -99,6 +108,8 @@ def _locked(partial: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"another process is writing {partial}") from None
+        if not (partial.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(partial))):
+            raise InputError(f"another process has just finished writing {partial}")
         yield file
 
 
@@ -135,6 +146,9 @@ def encode_file(
     with _open_input(name) as lines, _locked(partial) as file:
         identity = _identity(encoder, name, normalize) if name != "-" else None
         rows = _rows_to_keep(partial, progress, identity, encoder.dimension)
+        if rows == 0:  # what is said of older rows must not outlive them
+            progress.unlink(missing_ok=True)
+            sync_folder(output.parent)
         file.truncate(_HEADER_BYTES + rows * encoder.dimension * 4)
         file.seek(0, io.SEEK_END)
         windows = encoder.encode_windows(_sentences(lines, rows, name), batch_size)

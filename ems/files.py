@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -64,7 +64,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     Raises:
         OSError: as the file system gives it; `path` is then untouched and nothing is left beside it.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # what a link points to is replaced, not the link
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(aside, ignore_errors=True)
@@ -90,23 +90,23 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
+def clear_left_behind(folder: Path, names: Iterable[str]) -> None:
+    """Remove what processes left in a folder that were killed inside `atomic_write` or `atomic_folder`.
 
+    A folder that was moved out of the way, and whose successor never came, is moved back.
 
-def clear_left_behind(*folders: Path) -> None:
-    """Remove what processes left in folders that were killed inside `atomic_write` or `atomic_folder`.
-
-    A folder that was moved out of the way, and whose successor never came, is moved back. Nothing else may write there
-    meanwhile.
+    Args:
+        folder: where nobody else writes these files meanwhile.
+        names: final names that our processes write there; nothing else is touched.
     """
-    for path in sorted(path for folder in folders for path in folder.glob(".*.*")):
-        match = _LEFT_BEHIND.fullmatch(path.name)
-        if match is None:
-            continue
-        final = path.with_name(match["name"])
-        if match["kind"] == "old" and not final.exists():
-            os.replace(path, final)
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for name in names:
+        for path in sorted(folder.glob(f".{glob.escape(name)}.*")):
+            number, _, kind = path.name.removeprefix(f".{name}.").partition(".")
+            if not number.isdecimal() or kind not in ("tmp", "old"):
+                continue
+            if kind == "old" and not (folder / name).exists():
+                os.replace(path, folder / name)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,14 +17,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-from ems.errors import RunError, ToldElsewhere
+from ems.errors import InputError, RunError, ToldElsewhere
 from ems.torchrun import local_rank, world_size
 
 Result = TypeVar("Result")
 
 # Others wait that long for rank 0, which prepares text and validates; one that has died is noticed at once.
 _PATIENCE = timedelta(hours=12)
+_MEETING = timedelta(minutes=10)  # until all processes have started
 
 
 class _Gather(torch.autograd.Function):
@@ -129,6 +132,31 @@ class Ranks:
         result: Result = outcome[0]
         return result
 
+    def told_once(self, do: Callable[[], Result]) -> Result:
+        """Call a function on every rank; where its input is at fault on several, one of them says so.
+
+        The function may not talk to other ranks.
+
+        Raises:
+            InputError: on the first rank where the function raised it.
+            ToldElsewhere: on the other ranks.
+        """
+        if self.size == 1:
+            return do()
+        own: list[Result] = []
+        failure: InputError | None = None
+        try:
+            own.append(do())
+        except InputError as error:
+            failure = error
+        failed: list[Any] = [None] * self.size
+        dist.all_gather_object(failed, failure is not None)
+        if not any(failed):
+            return own[0]
+        if failure is not None and failed.index(True) == self.rank:
+            raise failure
+        raise ToldElsewhere("another rank says why")
+
     def tell(self, messages: Sequence[Any]) -> None:
         """Send each rank its own message, picklable, from rank 0; the others wait for it in `listen`."""
         if self.size > 1:
@@ -161,6 +189,17 @@ class Ranks:
         return own[0] if own else do()
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let signals end this process at once: where it waits in PyTorch, no handler of Python's would run."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _lost_another(error: BaseException) -> bool:
     """Say whether an error means that another process of the run ended or does not answer."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
@@ -185,8 +224,11 @@ def joined_ranks(device: str | None, remedy: str) -> Iterator[Ranks]:
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
-    ranks = Ranks(dist.get_rank(), size)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    with _ended_by_signals():
+        store, rank, size = next(rendezvous("env://", timeout=_MEETING))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    ranks = Ranks(rank, size)
     if not ranks.is_first:
         logging.getLogger("ems").setLevel(logging.ERROR)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ems.errors import InputError
+
 _SET_BY_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -12,9 +14,20 @@ def _started_by_torchrun() -> bool:
     return all(name in os.environ for name in _SET_BY_TORCHRUN)
 
 
+def _number(name: str) -> int:
+    value = os.environ[name]
+    if not value.isdecimal():
+        raise InputError(f"{name} in the environment is {value!r}, not a number; start several processes with torchrun")
+    return int(value)
+
+
 def world_size() -> int:
-    """Return the number of processes that share this command's work; 1 for one that was started alone."""
-    return int(os.environ["WORLD_SIZE"]) if _started_by_torchrun() else 1
+    """Return the number of processes that share this command's work; 1 for one that was started alone.
+
+    Raises:
+        InputError: the environment holds something else than a number.
+    """
+    return _number("WORLD_SIZE") if _started_by_torchrun() else 1
 
 
 def is_first_rank() -> bool:
@@ -24,4 +37,4 @@ def is_first_rank() -> bool:
 
 def local_rank() -> int:
     """Return the number of this process on its machine, which is that of its GPU."""
-    return int(os.environ["LOCAL_RANK"]) if _started_by_torchrun() else 0
+    return _number("LOCAL_RANK") if _started_by_torchrun() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ems.errors import InputError
+
+
+def _default_mode() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_MODE = _default_mode()  # of new files; read once, as nothing else can read it without changing it
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -21,6 +31,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, path, metadata={"format": "pt"})
+        os.chmod(path, _MODE)  # safetensors writes files that only their owner can read
     except SafetensorError as error:  # what the package makes of an error of the file system
         raise OSError(f"{path} cannot be written: {error}") from error
 

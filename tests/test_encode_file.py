@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import sys
 
@@ -152,3 +153,36 @@ def test_a_byte_order_mark_is_no_text(encoder, tmp_path):
 def test_unusable_places_are_named(encoder, text, tmp_path, name, output, message):
     with pytest.raises(InputError, match=message):
         encode_file(encoder, str(tmp_path / name), tmp_path / output)
+
+
+def encode_two_windows(monkeypatch, encoder, name, output):
+    with monkeypatch.context() as patch:
+        stop_after(patch, encoder, 2)
+        with pytest.raises(StoppedError):
+            encode_file(encoder, name, output)
+
+
+def test_rows_of_standard_input_never_pass_for_those_of_an_older_run(
+    encoder, text, tmp_path, small_windows, monkeypatch
+):
+    output = tmp_path / "out.npy"
+    encode_two_windows(monkeypatch, encoder, str(text), output)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"something else\n" * 40)))
+    encode_two_windows(monkeypatch, encoder, "-", output)
+    encode_file(encoder, str(text), output)
+    assert np.abs(np.load(output) - encoder.encode(lines_of(text))).max() < 1e-5
+
+
+def test_rows_of_other_weights_are_not_continued_even_where_the_embeddings_are_equal(
+    encoder, text, tmp_path, small_windows, monkeypatch
+):
+    output = tmp_path / "out.npy"
+    encode_two_windows(monkeypatch, encoder, str(text), output)
+    other = copy.deepcopy(encoder)
+    with torch.no_grad():
+        for name, weight in other.encoder.named_parameters():
+            if "embedding" not in name:
+                weight.neg_()
+    assert np.abs(other.encode(lines_of(text)) - encoder.encode(lines_of(text))).max() > 0.01
+    encode_file(other, str(text), output)
+    assert np.abs(np.load(output) - other.encode(lines_of(text))).max() < 1e-5

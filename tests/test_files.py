@@ -150,12 +150,22 @@ def test_a_folder_left_behind_by_a_killed_process_does_not_get_in_the_way(tmp_pa
 
 
 def test_what_killed_processes_left_is_removed_and_a_folder_moved_out_of_the_way_comes_back(tmp_path: Path) -> None:
-    for name in (".model.12.tmp", ".model.12.old", ".kept.3.old", "kept", ".lock", ".hidden.tmp", ".a.b.json.7x.tmp"):
+    for name in (".model.12.tmp", ".model.12.old", ".kept.3.old", "kept", ".lock", ".model.tmp", ".mine.2024.tmp"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "content").write_text(name)
     (tmp_path / ".scores.json.12.tmp").write_text("half")
-    clear_left_behind(tmp_path)
-    assert names(tmp_path) == [".a.b.json.7x.tmp", ".hidden.tmp", ".lock", "kept", "model"]
+    clear_left_behind(tmp_path, ["model", "kept", "scores.json"])
+    assert names(tmp_path) == [".lock", ".mine.2024.tmp", ".model.tmp", "kept", "model"]
     assert (tmp_path / "model" / "content").read_text() == ".model.12.old"
     assert (tmp_path / "kept" / "content").read_text() == "kept"
-    clear_left_behind(tmp_path / "nothing here")
+    clear_left_behind(tmp_path / "nothing here", ["model"])
+
+
+def test_a_folder_that_is_a_link_stays_one_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "large disk" / "model").mkdir(parents=True)
+    (tmp_path / "model").symlink_to(tmp_path / "large disk" / "model")
+    with atomic_folder(tmp_path / "model") as aside:
+        (aside / "a").write_text("new")
+    assert (tmp_path / "model").is_symlink()
+    assert (tmp_path / "large disk" / "model" / "a").read_text() == "new"
+    assert names(tmp_path / "large disk") == ["model"]

@@ -140,20 +140,21 @@ def prepare_corpus(config: Config, *, progress: bool = False) -> PreparedCorpus:
     """
     registry = registry_of(config)
     files = corpus_files(config, registry)
-    config.prepared_folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(config.prepared_folder):
-        clear_left_behind(config.prepared_folder)
+    folder = config.prepared_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        clear_left_behind(folder, ["tokenizer"])
         tokenizer = _tokenizer_of(config, files, registry)
-    prepare(
-        files,
-        tokenizer,
-        config.prepared_folder / "shards",
-        registry=registry,
-        rules=Rules(config.corpus.max_characters),
-        workers=config.corpus.workers,
-        progress=progress,
-    )
-    shards = open_shards(config.prepared_folder / "shards", tokenizer.fingerprint)
+        prepare(
+            files,
+            tokenizer,
+            folder / "shards",
+            registry=registry,
+            rules=Rules(config.corpus.max_characters),
+            workers=config.corpus.workers,
+            progress=progress,
+        )
+        shards = open_shards(folder / "shards", tokenizer.fingerprint)
     for code in codes_of(config, registry):
         if code not in shards.languages:
             raise InputError(f"corpus.languages: no pair of {code!r} in the corpus files")

@@ -26,9 +26,10 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -205,13 +206,29 @@ def count_language_pairs(shards: tuple[Shard, ...]) -> tuple[LanguagePairCount, 
     )
 
 
+def _locked_soon(lock: TextIO) -> bool:
+    """Try to get a lock for a second: the processes of one run hold it one after the other for a moment each."""
+    for _ in range(20):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a prepared folder; the second one waits, and then finds the work done."""
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Keep other processes from writing into a prepared folder; the second one waits, and then finds the work done.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        lock = open(folder / ".lock", "w")  # noqa: SIM115  (closed below; opening is what may fail)
+    except OSError as error:
+        raise InputError(f"{folder} has to be writable, but is not: {error.strerror or error}") from None
+    with lock:
+        if not _locked_soon(lock):
             logger.info("another process prepares %s; waiting for it", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

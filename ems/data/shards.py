@@ -38,7 +38,7 @@ __all__ = ["Manifest", "ShardFolder", "TokenPairs", "open_shards", "prepare"]
 
 _ROWS_AT_ONCE = 1 << 16  # 1 MiB of digests
 _ROWS_UNTIL_RELEASE = 1024  # each may map 64 KiB around its three places
-_OTHER_FILES = 256  # that a process may want open beside the shards
+_OTHER_FILES = 32  # that a process may want open beside the shards
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def _allow_open_files(needed: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise InputError(
-            f"the corpus files need {needed:,} open files, but this system allows {hard:,} a process (ulimit -Hn); "
-            "join small corpus files"
+            f"the prepared corpus needs {needed:,} open files, but this process may open {hard:,} (ulimit -Hn); raise "
+            "that, or join corpus files: each needs three"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

@@ -24,10 +24,10 @@ def announce(
         logger.warning("some lines are not used:\n%s", report_table(shards.manifest.reports()))
     weights = sum(p.numel() for p in model.parameters())
     logger.info(
-        "%d language pairs, %d training pairs, %d held out; %.1f M weights (%.1f M in the encoder); %s",
+        "%d language pairs, %s training pairs, %s held out; %.1f M weights (%.1f M in the encoder); %s",
         len(shards.language_pairs),
-        int(holdout.counts.sum()),
-        sum(map(len, holdout.validation)),
+        f"{int(holdout.counts.sum()):,}",
+        f"{sum(map(len, holdout.validation)):,}",
         weights / 1e6,
         sum(p.numel() for p in model.encoder.parameters()) / 1e6,
         device,
@@ -38,6 +38,6 @@ def announce(
     }
     ranked = sorted(by_language.items(), key=lambda item: -item[1])
     logger.info("share of each language: %s", ", ".join(f"{lang} {100 * share:.1f} %" for lang, share in ranked))
-    logger.info("share of each language pair, of its training pairs:")
+    logger.info("share of each language pair of the pairs drawn, and its training pairs:")
     for share, count, (a, b) in sorted(drawn, reverse=True):
         logger.info("  %-9s %5.1f %%  %11s", f"{a}-{b}", 100 * share, f"{count:,}")

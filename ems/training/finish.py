@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ems.model.folder import rewrite_card
 from ems.training.report import write_report
 from ems.training.scoring import ScoredSet, SetScore
 from ems.training.validation import score_held_out
+
+logger = logging.getLogger(__name__)
 
 
 def _mean(values: list[float]) -> float | None:
@@ -76,4 +79,7 @@ def finish(
     with atomic_write(folder / "report.md", "w") as file:
         file.write(write_report(config, corpus, holdout, summaries, folder))
     write_json(folder / "scores.json", content)
+    for name, summary in summaries.items():
+        logger.info("%s: retrieval accuracy %.1f %%", name, 100 * summary["mean"])
+    logger.info("%s has the curves and all scores", folder / "report.md")
     return content

@@ -26,7 +26,7 @@ def _smooth(values: Sequence[float], window: int) -> np.ndarray:
 
 
 def _column(records: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    chosen = [record for record in records if key in record]
+    chosen = [record for record in records if record.get(key) is not None]  # null: a step that was left out
     return [record["step"] for record in chosen], [record[key] for record in chosen]
 
 

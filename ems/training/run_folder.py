@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ _FREE_ON_RESUME = {
 }
 
 
+WRITTEN = ("config.yaml", "metrics.jsonl", "scores.json", "report.md", "curves.png", "model")
+
+
 def _flat(config: Config) -> dict[str, object]:
     return {
         f"{section}.{key}": value
@@ -51,11 +55,19 @@ def as_started(config: Config, folder: Path) -> Config:
 
 def _refuse_other_config(path: Path, config: Config) -> None:
     then, now = _flat(load_config(path)), _flat(config)
+
+    def shown(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False)  # as YAML has it
+
     for key, value in now.items():
         if value != then[key] and key not in _FREE_ON_RESUME:
             raise InputError(
-                f"--resume: {key} is {value!r}, but the run in {path.parent} was started with {then[key]!r}"
+                f"--resume: {key} is {shown(value)}, but the run in {path.parent} was started with {shown(then[key])}; "
+                "set it back, or start anew in another run.folder (docs/reliability.md lists what may change)"
             )
+    for key, value in now.items():
+        if value != then[key] and key not in ("run.folder", "batching.max_tokens"):
+            logger.info("%s: %s, was %s", key, shown(value), shown(then[key]))
 
 
 def check_run_folder(config: Config, *, resume: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Turn SIGINT and SIGTERM into a request that the loop answers between two steps."""
+"""Turn SIGINT, SIGTERM and SIGHUP into a request that the loop answers between two steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_requested() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying from them; a second one interrupts at once."""
+    """Collect SIGINT, SIGTERM and (unless started with nohup) SIGHUP; a second one interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -17,7 +17,10 @@ def stop_requested() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

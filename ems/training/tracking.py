@@ -62,7 +62,12 @@ class Tracker:
         self.device = device
         self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115  (open for the whole run)
         self._bar = tqdm(
-            total=max_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr
+            total=max_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file need not show it move
+            file=sys.stderr,
         )
         self._board = _tensorboard(folder, first_step)
 

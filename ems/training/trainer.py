@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ems.config import Config
 from ems.data.holdout import HoldOut, hold_out
@@ -34,7 +35,7 @@ from ems.training.diagnosis import bad_step_message, out_of_memory_message
 from ems.training.finish import finish
 from ems.training.model_info import model_info
 from ems.training.progress import Progress
-from ems.training.run_folder import as_started, check_run_folder, claim_run_folder, run_lock
+from ems.training.run_folder import WRITTEN, as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested
 from ems.training.token_budget import with_token_budget
@@ -93,10 +94,9 @@ class Trainer:
         self.config = with_token_budget(config, self.model, self.ranks)
         self.update = Update(self.model, config, self.ranks)
         self.progress = Progress()
-        self.holdout: HoldOut = hold_out(
-            corpus.shards,
-            pairs_per_language_pair=config.validation.pairs_per_language_pair,
-            seed=config.run.seed,
+        limit, seed = config.validation.pairs_per_language_pair, config.run.seed
+        self.holdout: HoldOut = self.ranks.told_once(
+            lambda: hold_out(corpus.shards, pairs_per_language_pair=limit, seed=seed)
         )
         self.stream = PairStream(
             self.holdout.counts,
@@ -104,7 +104,7 @@ class Trainer:
             sampling_temperature=config.batching.sampling_temperature,
             seed=config.run.seed,
         )
-        self.validator = Validator(config.validation, corpus, self.holdout)
+        self.validator = self.ranks.told_once(lambda: Validator(config.validation, corpus, self.holdout))
         self.evaluation_sets = open_sets(config.evaluation, "evaluation", corpus.registry, corpus.languages)
 
     def resume(self) -> None:
@@ -122,6 +122,7 @@ class Trainer:
                 raise
             where = self.folder / "checkpoints" / checkpoint_name(checkpoint.step) / "state.json"
             raise InputError(f"{where} cannot be used: {type(error).__name__}: {error}") from None
+        logger.info("going on after step %d of %d", self.progress.step, self.config.training.max_steps)
         self._cut_metrics()
 
     def _cut_metrics(self) -> None:
@@ -131,7 +132,10 @@ class Trainer:
     def _restore_state(self, state: dict[str, Any], step: int) -> None:
         for name, value in self.data_identity().items():
             if state["data"].get(name) != value:
-                raise InputError(f"--resume: the {name} is not the one that the run in {self.folder} was started with")
+                raise InputError(
+                    f"--resume: the {name} is not the one that the run in {self.folder} was started with; put the text "
+                    "and tokenizer back as they were, or start anew in another run.folder"
+                )
         self.progress = Progress.from_state(state["progress"])
         self.stream.restore(self.progress.stream)
         if not self.progress.step == self.stream.step == step <= self.config.training.max_steps:
@@ -167,6 +171,7 @@ class Trainer:
         with ExitStack() as stack:
             signals = stack.enter_context(stop_requested())
             tracker = stack.enter_context(self._tracker())
+            stack.enter_context(logging_redirect_tqdm())
             for loaded in self.loader():
                 if self.finished:
                     return
@@ -254,8 +259,8 @@ class Trainer:
         if skipped >= limit:
             message += (
                 f"; steps left out before it: {skipped}; the last checkpoint is whole: go on with --resume and a "
-                f"training.max_skipped_steps above {limit}, which leaves such steps out, or start anew with a lower "
-                "training.learning_rate or a training.clip_norm"
+                f"training.max_skipped_steps above {limit}, which leaves such steps out (a spike: or with another "
+                "training.spike_factor), or start anew with a lower training.learning_rate or a training.clip_norm"
             )
             raise RunError(message) if self.ranks.is_first else ToldElsewhere(message)
         self.progress.skipped_steps += 1
@@ -358,7 +363,8 @@ def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path
     ranks.only_first(lambda: check_run_folder(config, resume=resume))
     # The lock is the first rank's: nothing is said to the others, and it ends with this process.
     ranks.only_first(lambda: stack.enter_context(run_lock(folder)))
-    ranks.only_first(lambda: clear_left_behind(folder, folder / "model"))
+    ranks.only_first(lambda: clear_left_behind(folder, WRITTEN))
+    ranks.only_first(lambda: clear_left_behind(folder / "model", ["README.md"]))
     if ranks.only_first(lambda: resume and (folder / "scores.json").exists()):
         logger.info("%s is finished; its scores are in %s", folder, folder / "scores.json")
         return folder / "model"
@@ -366,7 +372,7 @@ def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path
     trainer = Trainer(as_started(config, folder), corpus, folder, ranks)
     ranks.only_first(lambda: claim_run_folder(trainer.config))
     if resume:
-        trainer.resume()
+        ranks.told_once(trainer.resume)
     if ranks.is_first:
         announce(trainer.corpus, trainer.holdout, trainer.stream, trainer.model, trainer.device)
     trainer.run()

@@ -71,7 +71,7 @@ def break_gradients(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
         losses = original(self, batches, step, rank_pairs)
         if step in steps:
             self.model.encoder.embeddings.token.weight.grad[3, 0] = math.nan
-            losses["gradient_norm"] = torch.tensor(math.nan)
+            losses |= {"loss": torch.tensor(math.nan), "gradient_norm": torch.tensor(math.nan)}
         return losses
 
     monkeypatch.setattr(Update, "gradients", gradients)

@@ -60,8 +60,8 @@ def test_the_same_run_goes_on(tmp_path: Path) -> None:
     [
         ("training", "max_steps", 20, "training.max_steps is 20, but the run in .* was started with 10"),
         ("run", "seed", 7, "run.seed is 7, but .* started with 0"),
-        ("run", "precision", "bf16", "run.precision is 'bf16', but .* started with 'auto'"),
-        ("corpus", "files", ["*.tsv"], r"corpus.files is \['\*.tsv'\], but .* started with \['embedded:grammar'\]"),
+        ("run", "precision", "bf16", 'run.precision is "bf16", but .* started with "auto"'),
+        ("corpus", "files", ["*.tsv"], r'corpus.files is \["\*.tsv"\], but .* started with \["embedded:grammar"\]'),
         ("model", "dropout", 0.2, "model.dropout is 0.2, but .* started with 0.1"),
         ("batching", "pairs", 64, "batching.pairs is 64, but .* started with 128"),
         ("validation", "pairs_per_language_pair", 50, "validation.pairs_per_language_pair is 50"),
