@@ -16,14 +16,16 @@ from ems.training.scoring import SetScore, open_sets, score_pairs
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Join language pairs with at least two held-out pairs into groups whose sentences fill a window of the encoder."""
+    """Join language pairs with at least two held-out pairs into groups of which one side fills the encoder's window."""
     group: list[int] = []
+    filled = 0
     for pair_index, size in enumerate(sizes):
-        if group and 2 * (size + sum(sizes[i] for i in group)) > WINDOW:
+        if group and filled + size > WINDOW:
             yield group
-            group = []
+            group, filled = [], 0
         if size >= 2:
             group.append(pair_index)
+            filled += size
     if group:
         yield group
 
