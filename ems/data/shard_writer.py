@@ -45,7 +45,7 @@ from ems.data.shard_manifest import (
 )
 from ems.data.tokenise import BlockTokeniser, FlatTokenizer, TokenBlock, tokenised
 from ems.errors import InputError
-from ems.files import atomic_folder
+from ems.files import atomic_folder, clear_left_behind
 from ems.languages import LanguageRegistry
 
 logger = logging.getLogger(__name__)
@@ -355,6 +355,7 @@ def prepare(
     (folder / FILES).mkdir(parents=True, exist_ok=True)
     tokenise = BlockTokeniser(tokenizer, rules, registry)
     with exclusive(folder):
+        clear_left_behind(folder, [MANIFEST])
         old = _known_manifest(folder, tokenise)
         known = {shard.name: shard for shard in old.files} if old is not None else {}
         sources = [_source(file, known.get(file.name), tokenise) for file in files]
