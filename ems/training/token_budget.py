@@ -1,4 +1,4 @@
-"""How many tokens one forward pass may hold, found for the memory of the device: `batching.max_tokens: auto`."""
+"""How a step is cut: enough pairs for every process, and as many tokens in a forward pass as memory holds (`auto`)."""
 
 from __future__ import annotations
 
@@ -149,6 +149,19 @@ def _found(config: Config, model: DualEncoder) -> int:
     memory = f"{free / 1e9:.1f} GB are free, a token takes {per_token / 1e3:.0f} kB"
     logger.info("batching.max_tokens: %d (%s; %s)", min(found, most), why, memory)
     return min(found, most)
+
+
+def check_ranks(config: Config, ranks: Ranks) -> None:
+    """Make sure that every process has a pair of every step.
+
+    Raises:
+        InputError: there are more processes than pairs.
+    """
+    if config.batching.pairs < ranks.size:
+        raise InputError(
+            f"batching.pairs {config.batching.pairs} is below the number of processes, {ranks.size}, each of which "
+            "needs a pair of every step"
+        )
 
 
 def with_token_budget(config: Config, model: DualEncoder, ranks: Ranks | None = None) -> Config:

@@ -38,7 +38,7 @@ from ems.training.progress import Progress
 from ems.training.run_folder import WRITTEN, as_started, check_run_folder, claim_run_folder, run_lock
 from ems.training.scoring import find_sets, open_sets
 from ems.training.signals import stop_requested
-from ems.training.token_budget import with_token_budget
+from ems.training.token_budget import check_ranks, with_token_budget
 from ems.training.tracking import Tracker, cut_metrics
 from ems.training.update import Update
 from ems.training.validation import Validator
@@ -342,19 +342,6 @@ def _prepared(config: Config, ranks: Ranks) -> PreparedCorpus:
     ranks.only_first(lambda: find_sets(config.validation))
     ranks.only_first(lambda: find_sets(config.evaluation))
     return ranks.first_then_all(lambda: prepare_corpus(config, progress=ranks.is_first))
-
-
-def check_ranks(config: Config, ranks: Ranks) -> None:
-    """Make sure that every process has a pair of every step.
-
-    Raises:
-        InputError: there are more processes than pairs.
-    """
-    if config.batching.pairs < ranks.size:
-        raise InputError(
-            f"batching.pairs {config.batching.pairs} is below the number of processes, {ranks.size}, each of which "
-            "needs a pair of every step"
-        )
 
 
 def _train(config: Config, resume: bool, ranks: Ranks, stack: ExitStack) -> Path:

@@ -17,8 +17,8 @@ import torch
 from ems.config import ObjectiveConfig
 from ems.errors import InputError
 from ems.ranks import Ranks
+from ems.training.token_budget import check_ranks
 from ems.training.tracking import read_metrics
-from ems.training.trainer import check_ranks
 from ems.weights import read_weights
 from tests.processes import torchrun
 from tests.tiny import tiny_config, tiny_overrides, write_corpus
