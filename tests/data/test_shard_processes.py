@@ -143,8 +143,11 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
             corpus / "mixed.jsonl",
             [("en", languages[i % 3], f"one two three {i}", f"a b c d {i}") for i in range(lines)],
         )
-        command = [sys.executable, str(tmp_path / "run.py"), str(corpus), str(tmp_path / f"out{lines}")]
-        peaks.append(int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout) / 1024)
+        script = [sys.executable, str(tmp_path / "run.py"), str(corpus)]
+        commands = [[*script, str(tmp_path / f"out{lines}.{attempt}")] for attempt in range(2)]
+        found = [subprocess.run(command, env=environment, check=True, capture_output=True) for command in commands]
+        # What the allocator happens to keep differs by some MB from one process to the next.
+        peaks.append(min(int(result.stdout) for result in found) / 1024)
     # The larger corpus holds 13 MB more of tokens, offsets and digests; the smaller one already fills all buffers.
     assert peaks[1] - peaks[0] < 4, peaks
 
