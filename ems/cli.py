@@ -19,6 +19,7 @@ from typing import Any
 from ems.arguments import add_config, add_device, memory, positive
 from ems.benchmark.arguments import add_benchmarks
 from ems.errors import InputError, Interrupted, ToldElsewhere
+from ems.experiments.arguments import add_experiment
 from ems.torchrun import is_first_rank, world_size
 
 DONE, FAILED, UNUSABLE, STOPPED = 0, 1, 2, 3
@@ -152,6 +153,23 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     BENCHMARKS[arguments.what](arguments)
 
 
+def _experiment(arguments: argparse.Namespace) -> None:
+    from ems.experiments.command import run_experiment
+
+    print(
+        run_experiment(
+            arguments.configs,
+            arguments.output,
+            seeds=arguments.seeds,
+            budgets=arguments.budgets,
+            reference=arguments.reference,
+            overrides=arguments.set,
+            jobs=arguments.jobs,
+        ),
+        end="",
+    )
+
+
 def _import_authors(arguments: argparse.Namespace) -> None:
     from ems.compat.authors import import_checkpoint
 
@@ -261,6 +279,11 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> Command:
     return _benchmark
 
 
+def _add_experiment(parser: argparse.ArgumentParser) -> Command:
+    add_experiment(parser)
+    return _experiment
+
+
 def _add_import_authors(parser: argparse.ArgumentParser) -> Command:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="checkpoint of the original EMS code")
     parser.add_argument("--sentencepiece", required=True, metavar="FILE", help="the .model it was trained with")
@@ -277,6 +300,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]] = 
     "mine": ("find translations between two files of sentences", _add_mine),
     "evaluate": ("score models on test sets, and report", _add_evaluate),
     "benchmark": ("measure speed and memory; one JSON line a case", _add_benchmark),
+    "experiment": ("train variants of a configuration over seeds, and compare them", _add_experiment),
     "import-authors": ("turn a checkpoint of the original EMS code into a model folder", _add_import_authors),
 }
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from ems.config_files import merged, read_files, where
 from ems.errors import InputError, nearest
-from ems.strict_yaml import dump_yaml, line_of, parse_yaml, short
+from ems.strict_yaml import dump_yaml, parse_yaml, short
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
@@ -108,12 +109,19 @@ class ModelConfig(_Section):
     num_heads: int = Field(16, ge=1, description="attention heads; divides hidden_size")
     feed_forward_size: int = Field(4096, ge=1, description="inner width of the feed-forward block")
     max_tokens: int = Field(120, ge=1, le=2**20, description="longest sentence in tokens; the rest is cut off")
-    language_size: int = Field(128, ge=1, description="width of a language embedding")
-    projection_size: int = Field(128, ge=1, description="width of a projection")
+    language_size: int = Field(128, ge=0, description="width of a language embedding; 0 is none")
+    projection_size: int = Field(128, ge=0, description="width of a projection; 0 compares sentence embeddings")
+    reconstruction_hidden: bool = Field(True, description="hidden layer of the reconstruction head")
     tied_output: bool = Field(False, description="let the reconstruction head write with the token embedding")
     dropout: Probability = Field(0.1, description="on embeddings and residual branches")
     attention_dropout: Probability = Field(0.0, description="on attention weights; not 0 means padded attention")
     head_dropout: Probability = Field(0.0, description="inside the heads")
+
+    @model_validator(mode="after")
+    def _tied_output_has_its_width(self) -> ModelConfig:
+        if self.tied_output and not self.reconstruction_hidden:
+            raise ValueError("tied_output needs reconstruction_hidden, which brings its input to hidden_size")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
@@ -130,20 +138,37 @@ def _nearest_divisor(number: int, wanted: int) -> int:
     return min((d for d in candidates if number % d == 0), key=lambda d: (abs(d - wanted), d))
 
 
+class TeacherConfig(_Section):
+    """Vectors of another model, which distillation aims at: what `ems encode` wrote of a file of sentences."""
+
+    sentences: Place = Field(description="text file, one sentence a line")
+    vectors: Place = Field(description=".npy, float (lines, size), row i is the vector of line i")
+
+
 class ObjectiveConfig(_Section):
     """What is minimised."""
 
     reconstruction_weight: float = Field(1.0, ge=0, description="weight of the XTR loss; 0 leaves it out")
     contrastive_weight: float = Field(2.0, ge=0, description="weight of the contrastive loss; 0 leaves it out")
     temperature: float = Field(0.1, gt=0, description="divisor of the cosine in the contrastive loss")
+    margin: float = Field(0.0, ge=0, lt=2, description="taken from the cosine of each pair before it is ranked")
+    both_directions: bool = Field(True, description="targets pick their sources, too; false ranks targets only")
+    distillation_weight: float = Field(0.0, ge=0, description="weight of the distance to a teacher; 0 leaves it out")
+    teacher: TeacherConfig | None = Field(None, description="whose vectors distillation aims at")
     target: Literal["counts", "set"] = Field("counts", description="token distribution that XTR aims at")
     mask_duplicates: bool = Field(True, description="pairs that share a sentence are no negatives of each other")
     mask_token: bool = Field(False, description="replace one random token of each pair by the mask token")
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> ObjectiveConfig:
-        if self.reconstruction_weight == 0 and self.contrastive_weight == 0:
+        if self.reconstruction_weight == 0 and self.contrastive_weight == 0 and self.distillation_weight == 0:
             raise ValueError("reconstruction_weight and contrastive_weight are both 0; set one above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _distillation_has_a_teacher(self) -> ObjectiveConfig:
+        if self.distillation_weight and self.teacher is None:
+            raise ValueError("distillation_weight is above 0, but objective.teacher names no vectors")
         return self
 
 
@@ -153,8 +178,10 @@ class TrainingConfig(_Section):
     max_steps: int = Field(ge=1, description="optimizer steps")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate")
     warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="decay to 0 at max_steps")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam adds weight decay to the gradient (L2)")
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = Field("cosine", description="decay to 0 at max_steps")
+    optimizer: Literal["adamw", "adam", "muon"] = Field(
+        "adamw", description="adam adds weight decay to the gradient (L2); muon orthogonalises updates of matrices"
+    )
     amsgrad: bool = Field(False, description="keep the maximum of the second moment")
     weight_decay: float = Field(0.01, ge=0, description="on matrices; with adam on every weight")
     clip_norm: float | None = Field(1.0, gt=0, description="largest norm of the gradient; null does not clip")
@@ -306,6 +333,9 @@ def _complaints(value: dict[str, Any]) -> list[tuple[tuple[Any, ...], str]]:
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Read a YAML config, apply `section.key=value` overrides in order, and check everything.
 
+    A config may name another one that it extends, `extends: full.yaml`, relative to itself: it then holds only what
+    differs.
+
     Args:
         path: YAML file; keys that are absent keep their default.
         overrides: assignments whose right side is read as YAML, as after `--set` on the command line.
@@ -314,21 +344,12 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
         The frozen, complete configuration.
 
     Raises:
-        InputError: the file cannot be read or is not YAML, a key is unknown, given twice or missing, or a value has the
+        InputError: a file cannot be read or is not YAML, a key is unknown, given twice or missing, or a value has the
             wrong type, range or combination. The message names file, line, key and the nearest valid spelling.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"config {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"config {path} cannot be read: {error}") from None
-    value, node = parse_yaml(text, str(path))
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a config is a mapping of sections (run, corpus, …)")
+    files = read_files(Path(path))
     origins = [f"--set {text if text.isprintable() else repr(text)}" for text in overrides]
-    values = [value]
+    values = [merged(files)]
     for assignment, origin in zip(overrides, origins, strict=True):
         values.append(_override(values[-1], assignment, origin))
     complaints = _complaints(values[-1])
@@ -338,8 +359,7 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
     for before, origin in reversed(list(zip(values[:-1], origins, strict=True))):
         if complaints[0] not in _complaints(before):
             raise InputError(f"{origin}: {problem}")
-    line = line_of(node, place)
-    raise InputError(f"{path}{f', line {line}' if line else ''}: {problem}")
+    raise InputError(f"{where(files, place)}: {problem}")
 
 
 def with_max_tokens(config: Config, max_tokens: int | Literal["auto"] | None) -> Config:

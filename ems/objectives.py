@@ -1,4 +1,4 @@
-"""What training minimises: cross-lingual token reconstruction (XTR) and the contrastive loss.
+"""What training minimises: cross-lingual token reconstruction (XTR), the contrastive loss, and distillation.
 
 These functions know tensors, not models or processes. Losses accumulate in float32 (float64 for float64 input).
 Shape letters: B rows on this rank, N rows of all ranks, P projection, V vocabulary, E non-zero target entries.
@@ -160,11 +160,33 @@ def duplicate_mask(
     return mask
 
 
+def _pick_own(
+    rows_BP: Tensor, columns_NP: Tensor, own_column: Tensor, temperature: float, margin: float, left_out: Tensor | None
+) -> Tensor:
+    """Cross-entropy of each unit row picking its own column among all columns that are not left out."""
+    scores_BN = rows_BP @ columns_NP.T / temperature
+    if margin:
+        rows = torch.arange(len(scores_BN), device=scores_BN.device)
+        taken = torch.full_like(own_column, margin / temperature, dtype=scores_BN.dtype)
+        scores_BN = scores_BN.index_put((rows, own_column), -taken, accumulate=True)
+    if left_out is not None:
+        scores_BN = scores_BN.masked_fill(left_out, -torch.inf)
+    return F.cross_entropy(scores_BN, own_column)
+
+
+def _unit_rows(projection: Tensor) -> Tensor:
+    projection = projection if projection.dtype == torch.float64 else projection.float()
+    norm: Tensor = projection.norm(dim=1, keepdim=True)
+    return projection / norm.clamp_min(MIN_NORM)
+
+
 def contrastive_loss(
     src_BP: Tensor,
     tgt_BP: Tensor,
     *,
     temperature: float,
+    margin: float = 0.0,
+    both_directions: bool = True,
     all_src_NP: Tensor | None = None,
     all_tgt_NP: Tensor | None = None,
     first_row: int = 0,
@@ -175,19 +197,23 @@ def contrastive_loss(
     Symmetric cross-entropy over cosine similarities divided by the temperature: each source must pick its target among
     all targets, and each target its source. Source: EMS (Mao et al., 2024, arXiv 2205.15744) and the authors' code.
     Differences: columns of other ranks may be given, and pairs that share a sentence can be left out of each other's
-    negatives.
+    negatives. With a margin, of sentence embeddings, it is the translation ranking with additive margin softmax of
+    LaBSE (Feng et al., 2022, arXiv 2007.01852, equation 1, with a scale); in one direction and without a margin it is
+    the multiple-negatives ranking loss of sentence-transformers.
 
     Args:
         src_BP: float (B, P), projections of the source sides; need not be normalised.
         tgt_BP: float (B, P), row i translates row i of `src_BP`.
         temperature: divisor of the cosine, > 0. Smaller is sharper.
+        margin: what is taken from the cosine of a row and its own column before it is divided.
+        both_directions: whether targets must pick their sources, too.
         all_src_NP: float (N, P), projections of all ranks, local ones included; None means the local ones.
         all_tgt_NP: likewise.
         first_row: column at which the local rows start: row i belongs to column `first_row + i`.
         mask_BN: bool (B, N), True where a column is left out of a row's negatives; its own column never is.
 
     Returns:
-        Scalar in nats, float32 (float64 for float64 input): mean over rows and over the two directions.
+        Scalar in nats, float32 (float64 for float64 input): mean over rows and over the directions.
 
     Raises:
         ValueError: shapes differ or temperature <= 0.
@@ -200,24 +226,48 @@ def contrastive_loss(
     all_source = source if all_src_NP is None else _unit_rows(all_src_NP)
     all_target = target if all_tgt_NP is None else _unit_rows(all_tgt_NP)
     own_column = torch.arange(len(source), device=source.device) + first_row
-    forward_BN = source @ all_target.T / temperature
-    backward_BN = target @ all_source.T / temperature
+    left_out = None
     if mask_BN is not None:
         left_out = mask_BN.clone()
         left_out[torch.arange(len(source), device=source.device), own_column] = False
-        forward_BN = forward_BN.masked_fill(left_out, -torch.inf)
-        backward_BN = backward_BN.masked_fill(left_out, -torch.inf)
-    return 0.5 * (F.cross_entropy(forward_BN, own_column) + F.cross_entropy(backward_BN, own_column))
+    sides = [(source, all_target), (target, all_source)][: 2 if both_directions else 1]
+    losses = [_pick_own(rows, columns, own_column, temperature, margin, left_out) for rows, columns in sides]
+    return torch.stack(losses).mean()
 
 
-def _unit_rows(projection: Tensor) -> Tensor:
-    projection = projection if projection.dtype == torch.float64 else projection.float()
-    norm: Tensor = projection.norm(dim=1, keepdim=True)
-    return projection / norm.clamp_min(MIN_NORM)
+def distillation_loss(student_BD: Tensor, teacher_BD: Tensor, has_teacher_B: Tensor, *, normalizer: float) -> Tensor:
+    """Mean squared difference between sentence embeddings and the vectors of a teacher.
+
+    Source: Reimers and Gurevych, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation",
+    2020 (arXiv 2004.09813), equation 1, which adds this of source and of translation, both against the teacher's vector
+    of the source.
+
+    Args:
+        student_BD: float (B, D).
+        teacher_BD: float (B, D); rows without a teacher's vector hold anything finite.
+        has_teacher_B: bool (B,), whether a row has one; others cost nothing.
+        normalizer: what the sum over rows is divided by.
+
+    Returns:
+        Scalar, float32 (float64 for float64 students): the sum over rows of the mean over D, divided.
+    """
+    student = student_BD if student_BD.dtype == torch.float64 else student_BD.float()
+    squared = (student - teacher_BD.to(student.dtype)).square().mean(dim=1)
+    return squared.masked_fill(~has_teacher_B, 0.0).sum() / normalizer
 
 
-def total_loss(parts: dict[str, Tensor], *, reconstruction_weight: float, contrastive_weight: float) -> Tensor:
-    """Add the weighted parts that are there: `loss_xtr` and `loss_contrastive` -> scalar."""
-    weights = {"loss_xtr": reconstruction_weight, "loss_contrastive": contrastive_weight}
+def total_loss(
+    parts: dict[str, Tensor],
+    *,
+    reconstruction_weight: float = 0.0,
+    contrastive_weight: float = 0.0,
+    distillation_weight: float = 0.0,
+) -> Tensor:
+    """Add the weighted parts that are there: `loss_xtr`, `loss_contrastive`, `loss_distillation` -> scalar."""
+    weights = {
+        "loss_xtr": reconstruction_weight,
+        "loss_contrastive": contrastive_weight,
+        "loss_distillation": distillation_weight,
+    }
     weighted = [weights[name] * value for name, value in parts.items()]
     return torch.stack(weighted).sum()

@@ -92,7 +92,7 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         (MINIMAL.replace("10", ""), "line 6: training.max_steps: Input should be a valid integer, not None"),
         (
             MINIMAL + "  schedule: cosin\n",
-            "line 7: training.schedule: Input should be 'cosine', 'linear' or 'constant'",
+            "line 7: training.schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant'",
         ),
         (MINIMAL + "  learning_rate: .inf\n", "line 7: training.learning_rate: "),
         (MINIMAL + "  learning_rate: 1e999\n", "line 7: training.learning_rate: Input should be a finite number"),

@@ -15,6 +15,7 @@ from ems.objectives import (
     TargetKind,
     TokenTargets,
     contrastive_loss,
+    distillation_loss,
     duplicate_mask,
     token_targets,
     total_loss,
@@ -336,3 +337,52 @@ def test_split_targets_are_the_targets_of_each_run(rows: list[list[int]], size: 
         assert torch.equal(part.rows, own.rows)
         assert torch.equal(part.tokens, own.tokens)
         assert torch.equal(part.weights, own.weights)
+
+
+@pytest.mark.parametrize("both_directions", [False, True])
+@pytest.mark.parametrize("margin", [0.0, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_margin_and_one_direction_equal_a_loop_over_pairs(margin: float, both_directions: bool, masked: bool) -> None:
+    source, translation = random(6, 4, seed=1).requires_grad_(), random(6, 4, seed=2).requires_grad_()
+    mask = random(6, 6, seed=3) > 0.3 if masked else torch.zeros(6, 6, dtype=torch.bool)
+    terms = []
+    for anchors, others in [(source, translation), (translation, source)][: 1 + both_directions]:
+        for i in range(6):
+            cosines = [(anchors[i] @ other) / (anchors[i].norm() * other.norm()) for other in others]
+            own = (cosines[i] - margin) / 0.05
+            negatives = [cosines[j] / 0.05 for j in range(6) if j != i and not mask[i, j]]
+            terms.append(torch.stack([own, *negatives]).logsumexp(0) - own)
+    slow = torch.stack(terms).mean()
+    fast = contrastive_loss(
+        source, translation, temperature=0.05, margin=margin, both_directions=both_directions, mask_BN=mask
+    )
+    assert fast.item() == pytest.approx(slow.item(), rel=1e-12)
+    for ours, theirs in zip(gradients(fast, source, translation), gradients(slow, source, translation), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_one_direction_is_the_ranking_loss_of_sentence_transformers() -> None:
+    losses = pytest.importorskip("sentence_transformers.losses")
+    source, translation = random(7, 5, seed=1).float(), random(7, 5, seed=2).float()
+    theirs = losses.MultipleNegativesRankingLoss(model=None, scale=20.0)
+    wanted = theirs.compute_loss_from_embeddings([source, translation], None)
+    ours = contrastive_loss(source, translation, temperature=1 / 20, both_directions=False)
+    assert ours.item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_distillation_is_the_mean_squared_difference_of_the_rows_that_have_a_teacher() -> None:
+    student, teacher = random(5, 4, seed=1).requires_grad_(), random(5, 4, seed=2)
+    known = torch.tensor([True, False, True, True, False])
+    teacher[~known] = 1e3  # must not matter
+    slow = sum(((student[i] - teacher[i]) ** 2).mean() for i in range(5) if known[i]) / 3
+    fast = distillation_loss(student, teacher, known, normalizer=3)
+    assert fast.item() == pytest.approx(slow.item(), rel=1e-13)
+    (ours,), (theirs,) = gradients(fast, student), gradients(slow, student)
+    assert torch.allclose(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_distillation_without_any_teacher_costs_nothing() -> None:
+    student = random(2, 3).requires_grad_()
+    loss = distillation_loss(student, torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool), normalizer=2)
+    assert loss.item() == 0
+    assert not gradients(loss, student)[0].any()

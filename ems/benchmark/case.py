@@ -15,7 +15,7 @@ from ems.config import Config, load_config
 from ems.errors import InputError
 from ems.inference import choose_device
 from ems.model.dual_encoder import DualEncoder
-from ems.training.trainer import build_model
+from ems.training.build import build_model
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ems.config import ModelConfig
+from ems.config import ModelConfig, ObjectiveConfig
 
 
 def encoder_flops(lengths: np.ndarray, model: ModelConfig) -> float:
@@ -22,16 +22,29 @@ def encoder_flops(lengths: np.ndarray, model: ModelConfig) -> float:
     return model.num_layers * (linear + attention)
 
 
-def heads_flops(pairs: int, model: ModelConfig, vocab_size: int) -> float:
-    """Count one forward pass of both heads and both losses of B pairs."""
+def heads_flops(pairs: int, model: ModelConfig, vocab_size: int, objective: ObjectiveConfig | None = None) -> float:
+    """Count one forward pass of the heads and losses of B pairs; losses of weight 0 and their heads cost nothing."""
     hidden, width = model.hidden_size, model.language_size + model.hidden_size
     inner = hidden if model.tied_output else width
-    reconstruction = 2 * width * inner + 2 * inner * vocab_size
-    projection = 2 * hidden * hidden + 2 * hidden * model.projection_size
-    cosines = 2 * 2 * pairs * pairs * model.projection_size
-    return 2 * pairs * (reconstruction + projection) + cosines
+    reconstruction = (2 * width * inner if model.reconstruction_hidden else 0) + 2 * inner * vocab_size
+    projection = 2 * hidden * hidden + 2 * hidden * model.projection_size if model.projection_size else 0
+    directions = 2 if objective is None or objective.both_directions else 1
+    cosines = directions * 2 * pairs * pairs * (model.projection_size or hidden)
+    with_reconstruction = objective is None or objective.reconstruction_weight > 0
+    with_contrast = objective is None or objective.contrastive_weight > 0
+    return with_reconstruction * 2 * pairs * reconstruction + with_contrast * (2 * pairs * projection + cosines)
 
 
-def step_flops(lengths: np.ndarray, model: ModelConfig, vocab_size: int) -> float:
-    """Count a training step, forward and backward: (2B,) lengths of both sides of all pairs."""
-    return 3 * (encoder_flops(lengths, model) + heads_flops(len(lengths) // 2, model, vocab_size))
+def step_flops(
+    lengths: np.ndarray, model: ModelConfig, vocab_size: int, objective: ObjectiveConfig | None = None
+) -> float:
+    """Count a training step, forward and backward.
+
+    Args:
+        lengths: integer (2B,), tokens of both sides of all pairs.
+        model: shape of encoder and heads.
+        vocab_size: rows of the output matrix.
+        objective: which losses are there; None stands for both of the paper.
+    """
+    heads = heads_flops(len(lengths) // 2, model, vocab_size, objective)
+    return 3 * (encoder_flops(lengths, model) + heads)

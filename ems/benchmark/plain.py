@@ -108,7 +108,7 @@ def plain_losses(
     source, target = (embed(model.encoder, *pad(side, longest)) for side in (src, tgt))
     forward = _reconstruction(model, source, tgt, langs[1], objective.target)
     backward = _reconstruction(model, target, src, langs[0], objective.target)
-    contrastive = _contrast(model.projection(source), model.projection(target), src, tgt, objective)
+    contrastive = _contrast(model.project(source), model.project(target), src, tgt, objective)
     total = objective.reconstruction_weight * (forward + backward) + objective.contrastive_weight * contrastive
     return {"loss_xtr": forward + backward, "loss_contrastive": contrastive, "loss": total}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ems.data.keyed import keyed_hash
 from ems.data.packing import PackedSentences, pack, ragged_positions
 from ems.data.shards import TokenPairs
+from ems.data.teacher import TeacherRows, TeacherVectors
 from ems.objectives import TargetKind, TokenTargets, token_targets
 from ems.tokenizer import Tokenizer
 
@@ -33,6 +34,7 @@ class PackedBatch:
         tgt_digests: int64 (B,), likewise.
         pair_rows: int64 (B,), place of each pair in the step, to name the guilty ones.
         num_truncated: sentences that were longer than the encoder reads.
+        teacher: what distillation aims at, or None.
     """
 
     sentences: PackedSentences
@@ -42,6 +44,7 @@ class PackedBatch:
     tgt_digests: Tensor
     pair_rows: np.ndarray
     num_truncated: int
+    teacher: TeacherRows | None = None
 
     @property
     def num_pairs(self) -> int:
@@ -58,6 +61,7 @@ class PackedBatch:
             change(self.tgt_digests),
             self.pair_rows,
             self.num_truncated,
+            None if self.teacher is None else self.teacher.each(change),
         )
 
     def pinned_for(self, device: torch.device) -> PackedBatch:
@@ -94,6 +98,7 @@ def collate(
     target: TargetKind = "counts",
     mask_seed: int | None = None,
     positions: np.ndarray | None = None,
+    teacher: TeacherVectors | None = None,
 ) -> PackedBatch:
     """Pack the chosen pairs of a step.
 
@@ -105,6 +110,7 @@ def collate(
         mask_seed: None leaves sentences alone; a seed replaces one random token of each pair by the mask token, in the
             reconstruction targets as well, as the authors do. Depends on the seed and the pair's position only.
         positions: integer (B,), place of each chosen pair in the endless stream; None stands for `rows`.
+        teacher: None leaves the batch without a teacher's vectors.
 
     Returns:
         The batch, on the CPU.
@@ -128,6 +134,7 @@ def collate(
         tgt_digests=_as_int64(pairs.tgt_digests[rows]),
         pair_rows=np.asarray(rows),
         num_truncated=int((full_lengths > max_tokens).sum()),
+        teacher=None if teacher is None else teacher.rows_of(pairs.src_digests[rows], pairs.tgt_digests[rows]),
     )
 
 

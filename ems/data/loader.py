@@ -15,6 +15,7 @@ from ems.data.holdout import HoldOut
 from ems.data.prefetch import prefetch
 from ems.data.shards import ShardFolder, TokenPairs
 from ems.data.stream import PairStream, split_ranks
+from ems.data.teacher import TeacherVectors
 
 STEPS_AHEAD = 2
 
@@ -55,6 +56,7 @@ class StepLoader:
         rank: whose part.
         size: number of ranks.
         device: that will compute; batches stay on the CPU, where it can copy them from best.
+        teacher: what distillation aims at, or None.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class StepLoader:
         rank: int = 0,
         size: int = 1,
         device: torch.device | str = "cpu",
+        teacher: TeacherVectors | None = None,
     ) -> None:
         self.shards = shards
         self.holdout = holdout
@@ -75,6 +78,7 @@ class StepLoader:
         self.rank = rank
         self.size = size
         self.device = torch.device(device)
+        self.teacher = teacher
 
     def __iter__(self) -> Iterator[StepBatches]:
         """Yield the steps that follow the stream's state, computed ahead by a thread."""
@@ -101,6 +105,7 @@ class StepLoader:
                 target=config.objective.target,
                 mask_seed=config.run.seed if config.objective.mask_token else None,
                 positions=step * config.batching.pairs + own[chosen],
+                teacher=self.teacher,
             )
             for chosen in cut_micro_batches(counts[own], self._budget())
         ]

@@ -24,10 +24,12 @@ class HeadSizes:
 
     Attributes:
         num_languages: rows of the language table.
-        language_size: width of a language embedding.
-        projection_size: width of the vector that the contrastive loss compares.
+        language_size: width of a language embedding; 0 leaves it out.
+        projection_size: width of the vector that the contrastive loss compares; 0 compares sentence embeddings.
         tied_output: whether the reconstruction head writes with the token embedding.
         dropout: probability inside the heads.
+        reconstruction_hidden: whether the reconstruction head has its hidden layer.
+        teacher_size: width of the teacher's vectors that sentence embeddings are mapped to; 0 maps to none.
     """
 
     num_languages: int
@@ -35,6 +37,8 @@ class HeadSizes:
     projection_size: int = 128
     tied_output: bool = False
     dropout: float = 0.0
+    reconstruction_hidden: bool = True
+    teacher_size: int = 0
 
 
 def pack_ids(*sides: Sequence[Sequence[int]]) -> PackedSentences:
@@ -60,23 +64,38 @@ class DualEncoder(nn.Module):
         self.head_sizes = head_sizes
         hidden = encoder_sizes.hidden_size
         self.encoder = Encoder(encoder_sizes)
-        self.language = LanguageEmbedding(head_sizes.num_languages, head_sizes.language_size, head_sizes.dropout)
+        language_size, projection_size = head_sizes.language_size, head_sizes.projection_size
+        self.language = (
+            LanguageEmbedding(head_sizes.num_languages, language_size, head_sizes.dropout) if language_size else None
+        )
         self.reconstruction = ReconstructionHead(
             hidden,
-            head_sizes.language_size,
+            language_size,
             encoder_sizes.vocab_size,
             head_sizes.dropout,
             tied_to=self.encoder.embeddings.token if head_sizes.tied_output else None,
+            hidden_layer=head_sizes.reconstruction_hidden,
         )
-        self.projection = ProjectionHead(hidden, head_sizes.projection_size, head_sizes.dropout)
+        self.projection = ProjectionHead(hidden, projection_size, head_sizes.dropout) if projection_size else None
+        self.teacher = nn.Linear(hidden, head_sizes.teacher_size) if head_sizes.teacher_size else None
         self._initialise_heads()
 
     def _initialise_heads(self) -> None:
-        for part in (self.language, self.reconstruction.dense, self.projection):
-            initialise(part)
+        for part in (self.language, self.reconstruction.dense, self.projection, self.teacher):
+            if part is not None:
+                initialise(part)
         if not self.head_sizes.tied_output:
             # The output matrix reads a LayerNorm of scale 1: small weights make the first guess nearly uniform.
             nn.init.normal_(self.reconstruction.output.weight, std=0.02)
+
+    def project(self, sentence_BH: Tensor) -> Tensor:
+        """Compute what the contrastive loss compares: (B, H) -> (B, P), P = H where there is no projection head."""
+        return sentence_BH if self.projection is None else self.projection(sentence_BH)
+
+    def reconstruction_hidden(self, sentence_BH: Tensor, target_langs_B: Tensor) -> Tensor:
+        """Compute what the output matrix of the reconstruction head reads: (B, H), int64 (B,) -> (B, W)."""
+        language = None if self.language is None else self.language(target_langs_B)
+        return self.reconstruction.hidden(language, sentence_BH)
 
     def reconstruct(self, sentence_BH: Tensor, target_langs_B: Tensor) -> Tensor:
         """Score the vocabulary for each sentence's translation.
@@ -88,7 +107,9 @@ class DualEncoder(nn.Module):
         Returns:
             logits (B, V).
         """
-        return self.reconstruction(self.language(target_langs_B), sentence_BH)  # type: ignore[no-any-return]
+        return self.reconstruction.output(  # type: ignore[no-any-return]
+            self.reconstruction_hidden(sentence_BH, target_langs_B)
+        )
 
     def losses(
         self,
@@ -124,7 +145,7 @@ class DualEncoder(nn.Module):
             # Each sentence reconstructs the other side: sources write targets, targets write sources.
             other_langs = torch.tensor([*tgt_langs, *src_langs], device=weight.device)
             logits = self.reconstruct(sentence_embedding, other_langs)
-            source, translation = self.projection(sentence_embedding).split(count)
+            source, translation = self.project(sentence_embedding).split(count)
         finally:
             self.train(was_training)
         others = [*tgt_ids, *src_ids]

@@ -31,29 +31,44 @@ class ReconstructionHead(nn.Module):
     """Guess which tokens a translation holds, from the other side's sentence embedding and the language wanted.
 
     `h = LayerNorm(swish(W [e_target ; s] + b))`, `logits = U h`. With a tied output U is the token embedding and W maps
-    to the hidden size; else U is the head's own and W keeps the width of its input.
+    to the hidden size; else U is the head's own and W keeps the width of its input. Without a hidden layer
+    `logits = U [e_target ; s]`.
+
+    Raises:
+        ValueError: a tied output without a hidden layer, which alone could bring its input to the hidden size.
     """
 
     def __init__(
-        self, hidden_size: int, language_size: int, vocab_size: int, dropout: float, tied_to: nn.Embedding | None
+        self,
+        hidden_size: int,
+        language_size: int,
+        vocab_size: int,
+        dropout: float,
+        tied_to: nn.Embedding | None,
+        *,
+        hidden_layer: bool = True,
     ) -> None:
         super().__init__()
+        if tied_to is not None and not hidden_layer:
+            raise ValueError("a tied output needs the hidden layer of the reconstruction head")
         width = language_size + hidden_size
         inner = hidden_size if tied_to is not None else width
-        self.dense = nn.Linear(width, inner)
+        self.dense = nn.Linear(width, inner) if hidden_layer else None
         self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(inner, eps=LAYER_NORM_EPS)
+        self.norm = nn.LayerNorm(inner, eps=LAYER_NORM_EPS) if hidden_layer else None
         self.output = nn.Linear(inner, vocab_size, bias=False)
         if tied_to is not None:
             self.output.weight = tied_to.weight
 
-    def hidden(self, lang_BE: Tensor, sentence_BH: Tensor) -> Tensor:
-        """Compute what the output matrix reads: (B, language_size), (B, H) -> (B, width of the output matrix)."""
-        joined = torch.cat([lang_BE, sentence_BH], dim=1)
+    def hidden(self, lang_BE: Tensor | None, sentence_BH: Tensor) -> Tensor:
+        """Compute what the output matrix reads: (B, language_size) or None, (B, H) -> (B, width of that matrix)."""
+        joined = sentence_BH if lang_BE is None else torch.cat([lang_BE, sentence_BH], dim=1)
+        if self.dense is None or self.norm is None:
+            return self.dropout(joined)  # type: ignore[no-any-return]
         return self.norm(self.dropout(F.silu(self.dense(joined))))  # type: ignore[no-any-return]
 
-    def forward(self, lang_BE: Tensor, sentence_BH: Tensor) -> Tensor:
-        """Score the vocabulary: (B, language_size), (B, H) -> logits (B, V)."""
+    def forward(self, lang_BE: Tensor | None, sentence_BH: Tensor) -> Tensor:
+        """Score the vocabulary: (B, language_size) or None, (B, H) -> logits (B, V)."""
         return self.output(self.hidden(lang_BE, sentence_BH))  # type: ignore[no-any-return]
 
 

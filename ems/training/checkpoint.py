@@ -149,6 +149,13 @@ def load_latest_checkpoint(root: Path) -> Checkpoint | None:
     return None
 
 
+def _moment_shapes(weight: Tensor, group: dict[str, Any]) -> dict[str, torch.Size]:
+    if group.get("orthogonal"):
+        return {"momentum": weight.shape}
+    names = {"exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if group["amsgrad"] else set())
+    return dict.fromkeys(names, weight.shape) | {"step": torch.Size([])}
+
+
 def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
     """Refuse moments that the fused kernels, which trust their shapes, must not see."""
     groups = optimizer.param_groups
@@ -157,8 +164,7 @@ def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim
         raise InputError("the checkpoint's optimizer.safetensors does not fit this model: other weights")
     for index, found in moments.items():
         weight, group = weights[index]
-        names = {"exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if group["amsgrad"] else set())
-        shapes = dict.fromkeys(names, weight.shape) | {"step": torch.Size([])}
+        shapes = _moment_shapes(weight, group)
         for name in shapes.keys() | found.keys():
             if name not in found or name not in shapes or found[name].shape != shapes[name]:
                 raise InputError(f"the checkpoint's optimizer.safetensors does not fit this model at '{index}.{name}'")

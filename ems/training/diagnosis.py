@@ -23,7 +23,7 @@ def _pairs_without_finite_outputs(loaded: StepBatches, model: DualEncoder) -> np
     for batch in loaded.batches:
         batch = batch.to(device)
         embedding = model.encoder(batch.sentences)
-        outputs = (embedding, model.projection(embedding), model.reconstruct(embedding, batch.other_langs))
+        outputs = (embedding, model.project(embedding), model.reconstruct(embedding, batch.other_langs))
         finite = torch.stack([torch.isfinite(output).all(dim=1) for output in outputs]).all(dim=0)
         bad = ~finite.cpu().numpy()
         rows.append(batch.pair_rows[bad[: batch.num_pairs] | bad[batch.num_pairs :]])

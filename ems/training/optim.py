@@ -8,6 +8,11 @@ import torch
 from torch import nn
 
 from ems.config import TrainingConfig
+from ems.model.encoder import SelfAttention
+from ems.model.heads import ReconstructionHead
+from ems.training.muon import Muon
+
+WSD_DECAY = 0.4
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, schedule: str) -> float:
@@ -28,28 +33,48 @@ def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, schedu
         return warmup * 0.5 * (1 + math.cos(math.pi * step / max_steps))
     if schedule == "linear":
         return warmup * min(1.0, (max_steps - step) / max(1, max_steps - warmup_steps))
+    if schedule == "wsd":
+        return warmup * min(1.0, (max_steps - step) / (WSD_DECAY * max_steps))
     return warmup
 
 
 def weight_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
-    """AdamW decays matrices of linear layers only; L2 in Adam, as the authors have it, touches every weight."""
+    """AdamW decays matrices of linear layers only; L2 in Adam, as the authors have it, touches every weight.
+
+    Muon moves the matrices between hidden layers; tables with a row for each token or language stay with AdamW.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    decay = config.weight_decay
     if config.optimizer == "adam":
-        return [{"params": parameters, "weight_decay": config.weight_decay}]
+        return [{"params": parameters, "weight_decay": decay}]
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    decayed = [p for p in parameters if p.dim() > 1 and id(p) not in embedded]
+    matrices = [p for p in parameters if p.dim() > 1 and id(p) not in embedded]
     plain = [p for p in parameters if p.dim() == 1 or id(p) in embedded]
-    return [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if config.optimizer == "adamw":
+        return [{"params": matrices, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    joined = {id(m.qkv.weight) for m in model.modules() if isinstance(m, SelfAttention)}
+    tables = {id(m.output.weight) for m in model.modules() if isinstance(m, ReconstructionHead)}
+    hidden = [p for p in matrices if id(p) not in joined | tables]
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in matrices if id(p) in joined], "weight_decay": decay, "orthogonal": True, "parts": 3},
+        {"params": hidden, "weight_decay": decay, "orthogonal": True},
+        {"params": [p for p in matrices if id(p) in tables], "weight_decay": decay, "orthogonal": False},
+        {"params": plain, "weight_decay": 0.0, "orthogonal": False},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Build Adam or AdamW with one fused kernel for all weights.
+    """Build Adam or AdamW with one fused kernel for all weights, or Muon.
 
     Its `state_dict` holds step count and moments of each weight, numbered group by group and, within a group, in the
     order of `model.parameters()`.
     """
+    groups = weight_groups(model, config)
+    if config.optimizer == "muon":
+        return Muon(groups, lr=config.learning_rate)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(weight_groups(model, config), lr=config.learning_rate, amsgrad=config.amsgrad, fused=True)
+    return kind(groups, lr=config.learning_rate, amsgrad=config.amsgrad, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainingConfig) -> float:

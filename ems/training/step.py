@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ems.config import ObjectiveConfig
 from ems.data.collate import PackedBatch
 from ems.model.dual_encoder import DualEncoder
-from ems.objectives import contrastive_loss, duplicate_mask, total_loss
+from ems.objectives import contrastive_loss, distillation_loss, duplicate_mask, total_loss
 from ems.ranks import Ranks
 from ems.training.device import autocasting
 from ems.training.reconstruction import reconstruction_loss
@@ -30,7 +30,7 @@ from ems.training.stages import stage
 
 
 class _Forward(nn.Module):
-    """What of a step one micro-batch computes alone: its reconstruction loss and its projections."""
+    """What of a step one micro-batch computes alone: the losses without negatives, and its projections."""
 
     def __init__(self, model: DualEncoder, objective: ObjectiveConfig, autocast: torch.dtype | None) -> None:
         super().__init__()
@@ -39,24 +39,26 @@ class _Forward(nn.Module):
         self.autocast = autocast
 
     def forward(
-        self, batch: PackedBatch, seed: int, num_pairs: int, scale: float | Tensor, *, reconstruct: bool = True
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the loss (a scalar) and projections (2B, P), each None where its weight is 0."""
+        self, batch: PackedBatch, seed: int, num_pairs: int, scale: float | Tensor, *, alone: bool = True
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return the losses (scalars; none if not `alone`) and projections (2B, P), without those whose weight is 0."""
         torch.manual_seed(seed)
-        projection = hidden = loss = None
+        projection = hidden = None
+        losses: dict[str, Tensor] = {}
         with autocasting(self.autocast, batch.other_langs.device):
             with stage("encoder"):
                 sentence_embedding = self.model.encoder(batch.sentences)
             with stage("heads"):
                 if self.objective.contrastive_weight:
-                    projection = self.model.projection(sentence_embedding)
-                if reconstruct and self.objective.reconstruction_weight:
-                    language = self.model.language(batch.other_langs)
-                    hidden = self.model.reconstruction.hidden(language, sentence_embedding)
-        if hidden is not None:
-            with stage("losses"):
-                loss = self._reconstruct(hidden, batch, num_pairs, scale)
-        return loss, projection
+                    projection = self.model.project(sentence_embedding)
+                if alone and self.objective.reconstruction_weight:
+                    hidden = self.model.reconstruction_hidden(sentence_embedding, batch.other_langs)
+        with stage("losses"):
+            if hidden is not None:
+                losses["loss_xtr"] = self._reconstruct(hidden, batch, num_pairs, scale)
+            if alone and self.objective.distillation_weight:
+                losses["loss_distillation"] = self._distil(sentence_embedding, batch, num_pairs)
+        return losses, projection
 
     def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int, scale: float | Tensor) -> Tensor:
         return reconstruction_loss(
@@ -67,6 +69,12 @@ class _Forward(nn.Module):
             scale=self.objective.reconstruction_weight * scale,
             dtype=self.autocast,
         )
+
+    def _distil(self, sentence_embedding: Tensor, batch: PackedBatch, num_pairs: int) -> Tensor:
+        assert batch.teacher is not None
+        student = sentence_embedding if self.model.teacher is None else self.model.teacher(sentence_embedding)
+        vectors, known = batch.teacher.vectors.repeat(2, 1), batch.teacher.known.repeat(2)
+        return distillation_loss(student, vectors, known, normalizer=num_pairs)
 
 
 def _over_ranks(forward: _Forward) -> DistributedDataParallel:
@@ -113,8 +121,8 @@ class GradientStep:
             rank_pairs: pairs of each rank's part; may be left out where there is one rank.
 
         Returns:
-            `loss_xtr`, `loss_contrastive` (those whose weight is not 0) and `loss` over the whole step, detached and
-            not scaled.
+            `loss_xtr`, `loss_contrastive`, `loss_distillation` (those whose weight is not 0) and `loss` over the whole
+            step, detached and not scaled.
         """
         counts = tuple(rank_pairs or [sum(batch.num_pairs for batch in batches)])
         scale = scale * self.ranks.size  # DistributedDataParallel averages, but losses of ranks are parts of one sum
@@ -136,6 +144,7 @@ class GradientStep:
             parts,
             reconstruction_weight=self.objective.reconstruction_weight,
             contrastive_weight=self.objective.contrastive_weight,
+            distillation_weight=self.objective.distillation_weight,
         )
 
     def _talking(self, last: bool) -> AbstractContextManager[object]:
@@ -155,18 +164,24 @@ class GradientStep:
             columns = {"all_src_NP": all_sides[:, 0], "all_tgt_NP": all_sides[:, 1], "first_row": first_row}
             digests = {"all_src_N": all_digests[:, 0], "all_tgt_N": all_digests[:, 1], "first_row": first_row}
         mask = duplicate_mask(src_digests, tgt_digests, **digests) if self.objective.mask_duplicates else None
-        mean = contrastive_loss(source, translation, temperature=self.objective.temperature, mask_BN=mask, **columns)
+        mean = contrastive_loss(
+            source,
+            translation,
+            temperature=self.objective.temperature,
+            margin=self.objective.margin,
+            both_directions=self.objective.both_directions,
+            mask_BN=mask,
+            **columns,
+        )
         return mean * (len(source) / sum(counts))
 
     def _direct(
         self, batch: PackedBatch, seed: int, counts: Sequence[int], scale: float | Tensor, *, last: bool
     ) -> dict[str, Tensor]:
-        parts = {}
         with self._talking(last):
-            loss_xtr, projection = self._forward(batch, seed, sum(counts), scale)
+            losses, projection = self._forward(batch, seed, sum(counts), scale)
+            parts = dict(losses)
             with stage("losses"):
-                if loss_xtr is not None:
-                    parts["loss_xtr"] = loss_xtr
                 if projection is not None:
                     digests = batch.src_digests, batch.tgt_digests
                     parts["loss_contrastive"] = self._contrast(projection, *digests, counts)
@@ -182,14 +197,11 @@ class GradientStep:
         parts = [{"loss_contrastive": loss_contrastive}]
         for batch, seed, gradient in zip(batches, seeds, gradients, strict=True):
             with self._talking(last=batch is batches[-1]):
-                loss_xtr, projection = self._forward(batch, seed, sum(counts), scale)
+                losses, projection = self._forward(batch, seed, sum(counts), scale)
                 with stage("losses"):
                     # The scalar product with a constant has exactly that constant as its gradient.
-                    surrogate = self.objective.contrastive_weight * (projection * gradient).sum()
-                    if loss_xtr is not None:
-                        surrogate = surrogate + self.objective.reconstruction_weight * loss_xtr
-                        parts.append({"loss_xtr": loss_xtr.detach()})
-                    surrogate = surrogate * scale
+                    surrogate = self._total({**losses, "loss_contrastive": (projection * gradient).sum()}) * scale
+                    parts.append({name: loss.detach() for name, loss in losses.items()})
                 with stage("backward"):
                     surrogate.backward()
         return parts
@@ -200,7 +212,7 @@ class GradientStep:
         """Contrast the whole step and return the loss and its gradient for each micro-batch's projections."""
         with torch.no_grad():
             computed = [
-                self._alone(batch, seed, sum(counts), 1.0, reconstruct=False)[1]
+                self._alone(batch, seed, sum(counts), 1.0, alone=False)[1]
                 for batch, seed in zip(batches, seeds, strict=True)
             ]
         # Half-precision projections become float32 leaves: their gradients are sums over the whole step.

@@ -15,7 +15,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ems.config import Config
 from ems.data.holdout import HoldOut, hold_out
-from ems.data.keyed import keyed_hash
 from ems.data.loader import StepBatches, StepLoader
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.data.stream import PairStream
@@ -23,12 +22,11 @@ from ems.errors import InputError, Interrupted, RunError, ToldElsewhere
 from ems.files import clear_left_behind
 from ems.heap import keep_freed_memory
 from ems.inference import SentenceEncoder, choose_device
-from ems.model.dual_encoder import DualEncoder, HeadSizes
-from ems.model.encoder import EncoderSizes
 from ems.model.folder import save_model_folder
 from ems.ranks import Ranks, joined_ranks
 from ems.training.announcement import announce
 from ems.training.bad_steps import fault_of, with_loss
+from ems.training.build import build_model, open_teacher
 from ems.training.checkpoint import checkpoint_name, load_latest_checkpoint, restore, save_checkpoint
 from ems.training.device import environment, out_of_memory
 from ems.training.diagnosis import bad_step_message, out_of_memory_message
@@ -44,27 +42,6 @@ from ems.training.update import Update
 from ems.training.validation import Validator
 
 logger = logging.getLogger(__name__)
-
-_INIT_STREAM = 0x696E6974  # keeps the draw of the initial weights apart from the other uses of the run's seed
-
-
-def build_model(config: Config, vocab_size: int, num_languages: int) -> DualEncoder:
-    """Build the model with the initial weights that the run's seed fixes."""
-    shape = config.model
-    torch.manual_seed(int(keyed_hash(config.run.seed, _INIT_STREAM)) >> 1)
-    return DualEncoder(
-        EncoderSizes(
-            vocab_size,
-            shape.num_layers,
-            shape.hidden_size,
-            shape.num_heads,
-            shape.feed_forward_size,
-            shape.max_tokens,
-            shape.dropout,
-            shape.attention_dropout,
-        ),
-        HeadSizes(num_languages, shape.language_size, shape.projection_size, shape.tied_output, shape.head_dropout),
-    )
 
 
 class Trainer:
@@ -90,7 +67,9 @@ class Trainer:
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.model = build_model(config, corpus.tokenizer.vocab_size, len(corpus.languages)).to(self.device)
+        self.teacher = open_teacher(config.objective, corpus)
+        sizes = corpus.tokenizer.vocab_size, len(corpus.languages)
+        self.model = build_model(config, *sizes, self.teacher.size if self.teacher else None).to(self.device)
         self.config = with_token_budget(config, self.model, self.ranks)
         self.update = Update(self.model, config, self.ranks)
         self.progress = Progress()
@@ -148,11 +127,12 @@ class Trainer:
 
     def data_identity(self) -> dict[str, Any]:
         """Digests of what the stream draws from; a run goes on only on the same text."""
-        return {
+        identity = {
             "corpus": self.corpus.shards.digest,
             "tokenizer": self.corpus.tokenizer.fingerprint,
             "choice of held-out pairs": self.holdout.counts.tolist(),
         }
+        return identity | ({"teacher": self.teacher.digest} if self.teacher is not None else {})
 
     @property
     def finished(self) -> bool:
@@ -207,6 +187,7 @@ class Trainer:
             rank=self.ranks.rank,
             size=self.ranks.size,
             device=self.device,
+            teacher=self.teacher,
         )
 
     def _whole_step(self, loaded: StepBatches, tracker: Tracker | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -74,3 +75,26 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(call(), call())
         head.eval()
         assert torch.equal(call(), call())
+
+
+def test_without_a_hidden_layer_the_output_reads_its_input() -> None:
+    head = ReconstructionHead(4, 3, 11, dropout=0.0, tied_to=None, hidden_layer=False).double()
+    randomise(head)
+    language, sentence = random(2, 3, seed=10), random(2, 4, seed=11)
+    wanted = torch.cat([language, sentence], 1) @ head.output.weight.T
+    assert torch.allclose(head(language, sentence), wanted, rtol=1e-12)
+    assert [name for name, _ in head.named_parameters()] == ["output.weight"]
+
+
+def test_without_a_language_the_head_reads_the_sentence_alone() -> None:
+    head = ReconstructionHead(4, 0, 11, dropout=0.0, tied_to=None).double()
+    randomise(head)
+    sentence = random(2, 4, seed=11)
+    inner = sentence @ head.dense.weight.T + head.dense.bias
+    hidden = layer_norm(inner / (1 + (-inner).exp()), head.norm)
+    assert torch.allclose(head(None, sentence), hidden @ head.output.weight.T, rtol=1e-11)
+
+
+def test_a_tied_output_without_a_hidden_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="tied output needs the hidden layer"):
+        ReconstructionHead(4, 3, 11, dropout=0.0, tied_to=nn.Embedding(11, 4), hidden_layer=False)

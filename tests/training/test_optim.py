@@ -65,7 +65,20 @@ def test_cosine_schedule_multiplies_the_warm_up_with_half_a_cosine_over_all_step
     assert factors("cosine", warmup=2, steps=4) == pytest.approx(wanted, abs=1e-15)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_wsd_schedule_stays_and_falls_to_zero_over_the_last_two_fifths() -> None:
+    wanted = [
+        0.5,  # (0 + 1) / 2
+        1.0,  # last step of the warm-up
+        *[1.0] * 5,  # stable up to step 6 of 10
+        0.75,  # (10 - 7) / 4
+        0.5,
+        0.25,  # last step that is taken
+        0.0,  # max_steps: never taken
+    ]
+    assert factors("wsd", warmup=2, steps=10) == pytest.approx(wanted, abs=1e-15)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd", "constant"])
 @pytest.mark.parametrize("warmup", [0, 1, 7, 50, 200])
 def test_every_step_that_is_taken_has_a_factor_above_zero_and_at_most_one(schedule: str, warmup: int) -> None:
     taken = factors(schedule, warmup=warmup, steps=50)[:-1]
@@ -99,7 +112,7 @@ def test_adamw_decays_matrices_of_linear_layers_only(tied: bool) -> None:
         assert torch.allclose(parameter, wanted, rtol=1e-6), name
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 def test_every_weight_is_given_to_the_optimizer_once(kind: str) -> None:
     model = DualEncoder(EncoderSizes(30, 2, 8, 2, 16, 6), HeadSizes(3, 4, 5, tied_output=True))
     groups = make_optimizer(model, training(optimizer=kind)).param_groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ems.config import ObjectiveConfig
+from ems.config import ObjectiveConfig, TeacherConfig
 from ems.data.collate import PackedBatch, collate
+from ems.data.teacher import TeacherRows
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.objectives import contrastive_loss, duplicate_mask, xtr_loss
@@ -211,3 +213,61 @@ def test_the_loss_scale_is_announced_to_the_reconstruction_loss(monkeypatch: pyt
     monkeypatch.setattr("ems.training.step.reconstruction_loss", watch)
     run(make_model(), ObjectiveConfig(reconstruction_weight=0.5), CUTS["two"], scale=1024.0)
     assert announced == [512.0, 512.0]
+
+
+def with_teacher(batches: list[PackedBatch], vectors: Tensor, known: Tensor) -> list[PackedBatch]:
+    rows = [torch.as_tensor(batch.pair_rows) for batch in batches]
+    return [
+        dataclasses.replace(batch, teacher=TeacherRows(vectors[own], known[own]))
+        for batch, own in zip(batches, rows, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("cuts", [*CUTS.values(), WHOLE], ids=[*CUTS.keys(), "whole"])
+@pytest.mark.parametrize("teacher_size", [0, 5], ids=["as wide", "mapped"])
+def test_distillation_beside_both_losses_equals_the_formula(cuts: list[list[int]], teacher_size: int) -> None:
+    torch.manual_seed(0)
+    heads = HeadSizes(5, 6, 12, teacher_size=teacher_size)
+    model = DualEncoder(EncoderSizes(40, 2, 16, 4, 32, 8), heads).double().train()
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(COUNT, teacher_size or 16, dtype=torch.float64, generator=generator)
+    known = torch.tensor([i % 3 != 1 for i in range(COUNT)])
+    teacher = TeacherConfig(sentences="unread", vectors="unread")
+    objective = ObjectiveConfig(distillation_weight=1.7, teacher=teacher)
+    losses = GradientStep(model, objective, None)(with_teacher(make_batches(cuts), vectors, known), range(len(cuts)))
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    model.zero_grad()
+    (batch,) = make_batches(WHOLE)
+    embedding = model.encoder(batch.sentences)
+    source, translation = model.projection(embedding).split(COUNT)
+    mask = duplicate_mask(batch.src_digests, batch.tgt_digests)
+    contrastive = contrastive_loss(source, translation, temperature=0.1, mask_BN=mask)
+    xtr = xtr_loss(model.reconstruct(embedding, batch.other_langs), batch.targets, normalizer=COUNT)
+    student = embedding if model.teacher is None else model.teacher(embedding)
+    distance = torch.zeros((), dtype=torch.float64)
+    for i in range(COUNT):
+        if known[i]:
+            for row in (student[i], student[COUNT + i]):  # the source's vector is the aim of both sides
+                distance = distance + ((row - vectors[i]) ** 2).mean() / COUNT
+    loss = xtr + 2.0 * contrastive + 1.7 * distance
+    loss.backward()
+    assert losses["loss_distillation"].item() == pytest.approx(distance.item(), rel=1e-12)
+    assert losses["loss"].item() == pytest.approx(loss.item(), rel=1e-12)
+    assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, 1e-10)
+
+
+@pytest.mark.parametrize("cuts", [WHOLE, CUTS["two"]], ids=["whole", "two"])
+def test_ranking_of_sentence_embeddings_with_a_margin_equals_the_formula(cuts: list[list[int]]) -> None:
+    torch.manual_seed(0)
+    model = DualEncoder(EncoderSizes(40, 2, 16, 4, 32, 8), HeadSizes(5, 6, projection_size=0)).double().train()
+    objective = ObjectiveConfig(reconstruction_weight=0.0, contrastive_weight=1.0, margin=0.3, both_directions=False)
+    losses, gradients = run(model, objective, cuts)
+    model.zero_grad()
+    (batch,) = make_batches(WHOLE)
+    source, translation = model.encoder(batch.sentences).split(COUNT)
+    mask = duplicate_mask(batch.src_digests, batch.tgt_digests)
+    loss = contrastive_loss(source, translation, temperature=0.1, margin=0.3, both_directions=False, mask_BN=mask)
+    loss.backward()
+    assert losses["loss"] == pytest.approx(loss.item(), rel=1e-12)
+    assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, 1e-10)

@@ -17,8 +17,8 @@ from ems.config import Config, load_config, with_max_tokens
 from ems.errors import InputError, ToldElsewhere
 from ems.ranks import Ranks
 from ems.training import token_budget
+from ems.training.build import build_model
 from ems.training.token_budget import free_bytes, kept_bytes, with_token_budget
-from ems.training.trainer import build_model
 
 MINIMAL = "run: {folder: r}\ncorpus: {files: ['embedded:grammar']}\ntraining: {max_steps: 1}\n"
 SMALL = ["model.num_layers=2", "model.hidden_size=64", "model.num_heads=4", "model.feed_forward_size=256"]
@@ -183,7 +183,7 @@ from ems.data.collate import collate, cut_micro_batches
 from ems.heap import keep_freed_memory
 from ems.training import token_budget
 from ems.ranks import Ranks
-from ems.training.trainer import build_model
+from ems.training.build import build_model
 from ems.training.update import Update
 import numpy as np
 keep_freed_memory()

@@ -1,0 +1,1 @@
+"""Experiments: many runs of variants of one config over seeds, and the tables that compare them."""

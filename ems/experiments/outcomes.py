@@ -1,0 +1,156 @@
+"""What finished runs say: accuracy by language group, curves, and what a step costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ems.benchmark.flops import step_flops
+from ems.config import Config
+from ems.data.holdout import hold_out
+from ems.data.preparation import PreparedCorpus
+from ems.data.stream import PairStream
+from ems.errors import InputError
+from ems.experiments.variants import Run
+from ems.training.tracking import read_metrics
+
+_FIRST_STEPS = 10  # slower than the others: memory and threads are new
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Languages put together for a table: by script, and by how many pairs with the hub they have.
+
+    Attributes:
+        hub: the language that is in most language pairs.
+        members: languages other than the hub by the name of their group.
+    """
+
+    hub: str
+    members: Mapping[str, tuple[str, ...]]
+
+
+def group_languages(corpus: PreparedCorpus) -> Groups:
+    """Group the languages of a corpus: Latin or another script, more or fewer pairs than the median."""
+    codes = [pair for total in corpus.shards.manifest.language_pairs for pair in total.languages]
+    hub = max(corpus.languages, key=codes.count)
+    pairs = dict.fromkeys((code for code in corpus.languages if code != hub), 0)
+    for total in corpus.shards.manifest.language_pairs:
+        if hub in total.languages:
+            pairs[next(code for code in total.languages if code != hub)] += total.pairs
+    median = float(np.median(list(pairs.values())))
+    latin = [code for code in pairs if corpus.registry[code].script == "Latn"]
+    members = {
+        "Latin script": tuple(latin),
+        "other script": tuple(code for code in pairs if code not in latin),
+        "more data": tuple(code for code in pairs if pairs[code] >= median),
+        "less data": tuple(code for code in pairs if pairs[code] < median),
+    }
+    return Groups(hub, {name: codes for name, codes in members.items() if codes})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one finished run reached.
+
+    Attributes:
+        trained: mean accuracy of the language pairs with the hub, both directions, a fraction.
+        unseen: mean accuracy of the other pairs; None if there is none.
+        by_language: accuracy of each language with the hub.
+        step_seconds: median time of a training step.
+        curve: (pairs seen, seconds of training, `trained`) at each validation.
+    """
+
+    trained: float
+    unseen: float | None
+    by_language: dict[str, float]
+    step_seconds: float
+    curve: tuple[tuple[int, float, float], ...]
+
+    def group(self, codes: Sequence[str]) -> float:
+        """Mean accuracy of some languages with the hub."""
+        return float(np.mean([self.by_language[code] for code in codes]))
+
+
+def _partner(pair: str, hub: str) -> str | None:
+    codes = pair.split("-")
+    return next((code for code in codes if code != hub), None) if hub in codes else None
+
+
+def _curve(
+    records: Sequence[Mapping[str, Any]], metric: str, trained: Sequence[str]
+) -> tuple[tuple[int, float, float], ...]:
+    points, pairs, seconds = [], 0, 0.0
+    for record in records:
+        pairs, seconds = record.get("train/pairs_seen", pairs), record.get("time/train_seconds", seconds)
+        if f"validation/{metric}" in record:
+            scores = [record[f"validation/{metric}/{pair}"] for pair in trained]
+            points.append((pairs, seconds, float(np.mean(scores))))
+    return tuple(points)
+
+
+def read_outcome(run: Run, groups: Groups) -> Outcome:
+    """Read the folder of a finished run; accuracy is that of `validation.metric` after the last step.
+
+    Raises:
+        InputError: the run is not finished, or its records are damaged.
+    """
+    metric = run.variant.config.validation.metric
+    records = read_metrics(run.folder / "metrics.jsonl")
+    scored = [record for record in records if f"validation/{metric}" in record]
+    if not scored or scored[-1]["step"] != run.max_steps:
+        raise InputError(f"{run.folder} holds no scores of step {run.max_steps}; delete it, and it is trained again")
+    prefix = f"validation/{metric}/"
+    by_pair = {key.removeprefix(prefix): value for key, value in scored[-1].items() if key.startswith(prefix)}
+    by_language = {code: value for pair, value in by_pair.items() if (code := _partner(pair, groups.hub))}
+    unseen = [value for pair, value in by_pair.items() if _partner(pair, groups.hub) is None]
+    rates = [record["time/pairs_per_second"] for record in records if "time/pairs_per_second" in record]
+    return Outcome(
+        trained=float(np.mean(list(by_language.values()))),
+        unseen=float(np.mean(unseen)) if unseen else None,
+        by_language=by_language,
+        step_seconds=run.variant.config.batching.pairs / float(np.median(rates[_FIRST_STEPS:] or rates)),
+        curve=_curve(records, metric, [pair for pair in by_pair if _partner(pair, groups.hub) is not None]),
+    )
+
+
+def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> float:
+    """Count the floating-point operations of a training step, the mean of the first `steps` of the run."""
+    holdout = hold_out(
+        corpus.shards, pairs_per_language_pair=config.validation.pairs_per_language_pair, seed=config.run.seed
+    )
+    stream = PairStream(
+        holdout.counts,
+        pairs=config.batching.pairs,
+        sampling_temperature=config.batching.sampling_temperature,
+        seed=config.run.seed,
+    )
+    counts = []
+    for _ in range(steps):
+        pair_index, draws = stream.next()
+        lengths = np.concatenate(corpus.shards.lengths(pair_index, holdout.training_rows(pair_index, draws)))
+        lengths = np.minimum(lengths, config.model.max_tokens)
+        counts.append(step_flops(lengths, config.model, corpus.tokenizer.vocab_size, config.objective))
+    return float(np.mean(counts))
+
+
+def steps_for_equal(budget: str, cost: Mapping[str, float], reference: str, max_steps: int) -> dict[str, int]:
+    """Say how many steps each variant can take for what the reference spends.
+
+    Args:
+        budget: what is spent, for messages.
+        cost: of one step of each variant, in seconds or operations.
+        reference: name of the variant whose spending counts.
+        max_steps: its steps.
+
+    Raises:
+        InputError: a variant could not take a single step.
+    """
+    steps = {name: round(max_steps * cost[reference] / own) for name, own in cost.items()}
+    for name, count in steps.items():
+        if count < 1:
+            raise InputError(f"{name} cannot take a step at equal {budget}")
+    return steps

@@ -1,0 +1,172 @@
+"""Train the runs of an experiment, one process a device, and skip what is done."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ems.errors import InputError, Interrupted, RunError
+from ems.experiments.variants import Run
+from ems.training.run_folder import check_run_folder
+
+logger = logging.getLogger(__name__)
+
+_STOPPED = 3
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place for one run at a time: a GPU, or some cores of the CPU.
+
+    Attributes:
+        environment: variables of its processes.
+        cores: cores that its processes keep to; empty keeps to none.
+    """
+
+    environment: dict[str, str]
+    cores: tuple[int, ...] = ()
+
+
+def find_devices(jobs: int | None, device: str) -> list[Device]:
+    """List the places where runs can take turns.
+
+    Args:
+        jobs: how many; None takes every GPU, or the whole CPU as one.
+        device: `run.device` of the configs; "cpu" leaves GPUs alone.
+
+    Raises:
+        InputError: more jobs than GPUs, or than cores.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    limit, name = (gpus, "GPUs") if gpus else (len(cores), "cores")
+    count = jobs if jobs is not None else max(1, gpus)
+    if count > limit:
+        raise InputError(f"--jobs {count}, but there are {limit} {name}")
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return [Device({"CUDA_VISIBLE_DEVICES": number}) for number in visible[:count]]
+    size = len(cores) // count
+    shares = [tuple(cores[i * size : (i + 1) * size]) for i in range(count)]
+    return [Device({"OMP_NUM_THREADS": str(size)}, share) for share in shares]
+
+
+def is_done(run: Run, shared: Sequence[str]) -> bool:
+    """Say whether a run is finished.
+
+    Raises:
+        InputError: its folder holds a run of another config.
+    """
+    from ems.config import load_config
+
+    config = load_config(run.variant.path, run.overrides(shared))
+    check_run_folder(config, resume=True)
+    return (run.folder / "scores.json").is_file()
+
+
+class _Workers:
+    """Threads that each keep one device busy with the runs of one queue."""
+
+    def __init__(self, runs: Sequence[Run], devices: Sequence[Device], shared: Sequence[str]) -> None:
+        self.failed: list[Run] = []
+        self.stopping = threading.Event()
+        self._shared = shared
+        self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        for run in runs:
+            self._waiting.put(run)
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._threads = [threading.Thread(target=self._work, args=pair, daemon=True) for pair in enumerate(devices)]
+
+    def _work(self, place: int, device: Device) -> None:
+        while not self.stopping.is_set():
+            try:
+                run = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            status = self._train(place, run, device)
+            if self.stopping.is_set():
+                return
+            if status == _STOPPED:  # somebody stopped that run alone; the experiment can be started again
+                self.stopping.set()
+            elif status != 0:
+                self.failed.append(run)
+                logger.warning("%s failed; %s says why", run.folder, _log(run))
+            else:
+                logger.info("%s is done, %d wait", run.folder, self._waiting.qsize())
+
+    def _train(self, place: int, run: Run, device: Device) -> int:
+        command = [sys.executable, "-m", "ems.cli", "train", "--resume", "--config", str(run.variant.path)]
+        command += ["--set", *run.overrides(self._shared)]
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(_log(run), "ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | device.environment,
+                start_new_session=True,  # a Ctrl-C at the terminal reaches the experiment, which passes it on once
+            )
+            self._processes[place] = process
+            if device.cores and hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(process.pid, device.cores)
+            return process.wait()
+
+    def run(self) -> None:
+        """Work until nothing waits, or until a signal comes."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            for thread in self._threads:
+                thread.join()
+        except BaseException:
+            self.stopping.set()
+            for process in self._processes.values():
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+            for thread in self._threads:
+                thread.join()
+            raise
+
+
+def _log(run: Run) -> Path:
+    return run.folder.parent / f"{run.folder.name}.log"
+
+
+def train_all(runs: Sequence[Run], devices: Sequence[Device], shared: Sequence[str]) -> None:
+    """Train every run that is not finished; an unfinished one goes on where it stopped.
+
+    Args:
+        runs: in the order in which they start.
+        devices: each has one run at a time.
+        shared: overrides of all runs.
+
+    Raises:
+        InputError: a run folder holds something else; nothing was started.
+        RunError: runs failed; the others are done.
+        Interrupted: a signal came; the same command goes on.
+    """
+    left = [run for run in runs if not is_done(run, shared)]
+    if not left:
+        return
+    logger.info("%d of %d runs to do, %d at a time", len(left), len(runs), len(devices))
+    workers = _Workers(left, devices, shared)
+    try:
+        workers.run()
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on") from None
+    if workers.failed:
+        names = ", ".join(str(run.folder) for run in workers.failed)
+        raise RunError(f"{len(workers.failed)} runs failed, all others are done: {names}")
+    if workers.stopping.is_set():
+        raise Interrupted("a run was stopped; the same command goes on")

@@ -1,0 +1,109 @@
+"""The variants that an experiment compares, and the runs that it takes to compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ems.config import Config, load_config
+from ems.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One config of an experiment.
+
+    Attributes:
+        name: of its file, without `.yaml`.
+        path: the file.
+        title: its first comment, which says what it is.
+        config: as loaded, with the overrides that all variants share.
+    """
+
+    name: str
+    path: Path
+    title: str
+    config: Config
+
+
+def _title(path: Path) -> str:
+    first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+    return first.lstrip("#").strip().rstrip(".:") if first.startswith("#") else ""
+
+
+def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict[str, Variant]:
+    """Load the configs of an experiment, by name, in the order given.
+
+    Raises:
+        InputError: a config cannot be used, two have one name, or validation.metric differs or has no evaluation set.
+    """
+    variants: dict[str, Variant] = {}
+    for path in map(Path, paths):
+        config = load_config(path, list(overrides))
+        if path.stem in variants:
+            raise InputError(f"{path} has the name of {variants[path.stem].path}; give each config a name of its own")
+        variants[path.stem] = Variant(path.stem, path, _title(path), config)
+    metrics = {variant.name: variant.config.validation.metric for variant in variants.values()}
+    if len(set(metrics.values())) > 1:
+        raise InputError(f"the configs have several validation.metric, which cannot be compared: {metrics}")
+    return variants
+
+
+def choose_reference(variants: dict[str, Variant], name: str | None) -> Variant:
+    """Find the variant that the others are compared with: the named one, else `full`, else the first.
+
+    Raises:
+        InputError: no variant has that name.
+    """
+    if name is None:
+        return variants.get("full", next(iter(variants.values())))
+    if name not in variants:
+        raise InputError(f"--reference {name} is none of the configs; did you mean {nearest(name, variants)!r}?")
+    return variants[name]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of an experiment.
+
+    Attributes:
+        variant: what is trained.
+        budget: what it has in common with the reference: "steps", "seconds" or "flops".
+        seed: of the run.
+        folder: its run folder.
+        max_steps: optimizer steps.
+    """
+
+    variant: Variant
+    budget: str
+    seed: int
+    folder: Path
+    max_steps: int
+
+    def overrides(self, shared: Sequence[str]) -> list[str]:
+        """List the overrides that make the variant's config this run's."""
+        config = self.variant.config
+        own = [f"run.folder={self.folder}", f"run.seed={self.seed}", f"training.max_steps={self.max_steps}"]
+        if config.training.validate_every_steps == config.training.max_steps:  # at the end only
+            own.append(f"training.validate_every_steps={self.max_steps}")
+        return [*shared, *own]
+
+
+def plan(
+    variants: dict[str, Variant], budget: str, steps: dict[str, int], seeds: Sequence[int], output: Path
+) -> list[Run]:
+    """List the runs of one budget, seed by seed, so that a drift of the machine meets all variants alike.
+
+    Args:
+        variants: by name.
+        budget: name of the budget, a folder below `output`.
+        steps: optimizer steps of each variant.
+        seeds: of the runs of each variant.
+        output: folder of the experiment.
+    """
+    return [
+        Run(variant, budget, seed, output / budget / name / f"seed-{seed}", steps[name])
+        for seed in seeds
+        for name, variant in variants.items()
+    ]
