@@ -104,6 +104,9 @@ class BatchingConfig(_Section):
 class ModelConfig(_Section):
     """The shape of the encoder and its heads."""
 
+    architecture: Literal["paper", "modern"] = Field(
+        "paper", description="modern: pre-norm, rotary positions, gated feed-forward (ModernBERT)"
+    )
     num_layers: int = Field(6, ge=1, description="Transformer layers")
     hidden_size: int = Field(1024, ge=1, le=2**20, description="width of hidden states and of the sentence embedding")
     num_heads: int = Field(16, ge=1, description="attention heads; divides hidden_size")
@@ -177,6 +180,9 @@ class TrainingConfig(_Section):
 
     max_steps: int = Field(ge=1, description="optimizer steps")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate")
+    table_learning_rate: float | None = Field(
+        None, gt=0, description="muon: peak rate of all that AdamW moves (tables, biases, norms); null is learning_rate"
+    )
     warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "wsd", "constant"] = Field("cosine", description="decay to 0 at max_steps")
     optimizer: Literal["adamw", "adam", "muon"] = Field(
@@ -195,6 +201,12 @@ class TrainingConfig(_Section):
     )
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, beside that of the best validation")
     patience: int | None = Field(None, ge=1, description="stop after so many validations without a better metric")
+
+    @model_validator(mode="after")
+    def _tables_have_a_rate_of_their_own_with_muon(self) -> TrainingConfig:
+        if self.table_learning_rate is not None and self.optimizer != "muon":
+            raise ValueError(f"table_learning_rate is for optimizer 'muon', not {self.optimizer!r}")
+        return self
 
 
 class ScoringConfig(_Section):

@@ -17,7 +17,8 @@ def encoder_flops(lengths: np.ndarray, model: ModelConfig) -> float:
     """Count one forward pass of the encoder over sentences of the given lengths, (S,) in tokens."""
     tokens, squares = float(lengths.sum()), float((lengths.astype(np.float64) ** 2).sum())
     hidden, inner = model.hidden_size, model.feed_forward_size
-    linear = 2 * tokens * (4 * hidden * hidden + 2 * hidden * inner)
+    in_feed_forward = 3 if model.architecture == "modern" else 2  # a gated block has one matrix more
+    linear = 2 * tokens * (4 * hidden * hidden + in_feed_forward * hidden * inner)
     attention = 2 * 2 * squares * hidden
     return model.num_layers * (linear + attention)
 

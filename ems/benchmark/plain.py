@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from ems.config import Config, ObjectiveConfig
 from ems.data.shards import TokenPairs
+from ems.errors import InputError
 from ems.model.dual_encoder import DualEncoder
-from ems.model.encoder import Encoder, Layer
+from ems.model.encoder import Encoder
+from ems.model.layers import Embeddings, Layer
 from ems.tokenizer import Tokenizer
 from ems.training.optim import set_learning_rate, weight_groups
 
@@ -56,6 +58,7 @@ def _layer(layer: Layer, hidden: Tensor, real: Tensor) -> Tensor:
 def embed(encoder: Encoder, input_ids: Tensor, real: Tensor) -> Tensor:
     """Embed padded sentences: (B, L), (B, L) -> (B, H)."""
     embeddings = encoder.embeddings
+    assert isinstance(embeddings, Embeddings)
     positions = (torch.arange(input_ids.shape[1]) + 1) * real
     hidden = embeddings.norm(embeddings.token(input_ids) + embeddings.position(positions))
     hidden = F.dropout(hidden, embeddings.dropout.probability, encoder.training)
@@ -113,6 +116,22 @@ def plain_losses(
     return {"loss_xtr": forward + backward, "loss_contrastive": contrastive, "loss": total}
 
 
+def _check_paper(config: Config) -> None:
+    objective = config.objective
+    papers = {
+        "model.architecture": config.model.architecture == "paper",
+        "training.optimizer": config.training.optimizer != "muon",
+        "objective.margin": objective.margin == 0,
+        "objective.both_directions": objective.both_directions,
+        "objective.distillation_weight": objective.distillation_weight == 0,
+        "objective.reconstruction_weight": objective.reconstruction_weight > 0,
+        "objective.contrastive_weight": objective.contrastive_weight > 0,
+    }
+    other = [key for key, as_in_the_paper in papers.items() if not as_in_the_paper]
+    if other:
+        raise InputError(f"--baseline plain reads the paper, where {other[0]} is not as in this config")
+
+
 class PlainTrainer:
     """Train a model the plain way.
 
@@ -120,9 +139,13 @@ class PlainTrainer:
         model: is changed.
         config: the same as ours.
         tokenizer: tokenises texts in the loop; None for steps that are given as ids.
+
+    Raises:
+        InputError: the config is not one of the paper's objective, architecture and optimizers.
     """
 
     def __init__(self, model: DualEncoder, config: Config, tokenizer: Tokenizer | None) -> None:
+        _check_paper(config)
         self.model = model.train()
         self.config = config
         self.tokenizer = tokenizer

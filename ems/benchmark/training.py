@@ -24,6 +24,7 @@ from ems.config import Config
 from ems.data.collate import PackedBatch, collate, cut_micro_batches
 from ems.data.prefetch import prefetch
 from ems.data.shards import TokenPairs
+from ems.errors import InputError
 from ems.heap import keep_freed_memory
 from ems.training.device import choose_autocast
 from ems.training.stages import stage, stopwatch
@@ -57,6 +58,8 @@ def _batches(workload: Workload, config: Config, device: torch.device) -> Iterat
 
 def _our_steps(model: Any, workload: Workload, config: Config) -> Callable[[int], object]:
     """Return what takes step `i`, as the trainer does: batches are made ahead by a thread."""
+    if config.objective.distillation_weight:
+        raise InputError("objective.distillation_weight: a teacher's vectors are of a corpus; the benchmark has none")
     config = with_token_budget(config, model)
     update = Update(model, config)
     ahead = prefetch(_batches(workload, config, update.device), depth=2)

@@ -19,8 +19,8 @@ from torch import Tensor
 from ems.data import grammar
 from ems.errors import InputError
 from ems.model.dual_encoder import DualEncoder, HeadSizes
-from ems.model.encoder import EncoderSizes
 from ems.model.folder import ModelInfo, save_model_folder
+from ems.model.layers import EncoderSizes
 from ems.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ems.data.packing import PackedSentences, pack
-from ems.model.encoder import Encoder, EncoderSizes, initialise
+from ems.model.encoder import Encoder, initialise
 from ems.model.heads import LanguageEmbedding, ProjectionHead, ReconstructionHead
+from ems.model.layers import EncoderSizes
 from ems.objectives import TargetKind, contrastive_loss, token_targets, total_loss, xtr_loss
 
 CONTRASTIVE_WEIGHT = 2.0  # EMS (Mao et al., 2024): the weights and temperature of the published model

@@ -1,6 +1,6 @@
 """The model folder: one folder that `ems.load`, sentence-transformers and Transformers all open.
 
-Weights are safetensors under Hugging Face's names for XLM-RoBERTa; nothing is ever unpickled.
+Weights are safetensors under Hugging Face's names; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -18,18 +18,13 @@ from ems.errors import InputError
 from ems.files import atomic_folder, atomic_write
 from ems.model.card import model_card
 from ems.model.dual_encoder import DualEncoder, HeadSizes
-from ems.model.encoder import LAYER_NORM_EPS, Encoder, EncoderSizes
+from ems.model.encoder import Encoder
+from ems.model.hugging_face import from_hugging_face, hugging_face_config, to_hugging_face
+from ems.model.layers import EncoderSizes
 from ems.tokenizer import Tokenizer
 from ems.weights import read_weights, write_weights
 
 FORMAT_VERSION = 1
-_LAYER_NAMES = {
-    "attention.output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-    "feed_forward_norm": "output.LayerNorm",
-}
 
 
 @dataclass(frozen=True)
@@ -47,67 +42,6 @@ class ModelInfo:
     training: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def _hugging_face_weights(encoder: Encoder) -> dict[str, Tensor]:
-    """Rename an encoder's weights for XLM-RoBERTa, and add the zero ones that it has and we have not."""
-    own = {name: tensor.detach().cpu() for name, tensor in encoder.state_dict().items()}
-    hidden = encoder.sizes.hidden_size
-    renamed = {
-        "embeddings.word_embeddings.weight": own["embeddings.token.weight"],
-        "embeddings.position_embeddings.weight": own["embeddings.position.weight"],
-        "embeddings.token_type_embeddings.weight": torch.zeros(1, hidden, dtype=own["embeddings.token.weight"].dtype),
-        "pooler.dense.weight": torch.zeros(hidden, hidden, dtype=own["embeddings.token.weight"].dtype),
-        "pooler.dense.bias": torch.zeros(hidden, dtype=own["embeddings.token.weight"].dtype),
-    }
-    for end in ("weight", "bias"):
-        renamed[f"embeddings.LayerNorm.{end}"] = own[f"embeddings.norm.{end}"]
-        for i in range(encoder.sizes.num_layers):
-            ours, theirs = f"layers.{i}.", f"encoder.layer.{i}."
-            for part, third in zip(("query", "key", "value"), own[f"{ours}attention.qkv.{end}"].chunk(3), strict=True):
-                renamed[f"{theirs}attention.self.{part}.{end}"] = third
-            for our_name, their_name in _LAYER_NAMES.items():
-                renamed[f"{theirs}{their_name}.{end}"] = own[f"{ours}{our_name}.{end}"]
-    return renamed
-
-
-def _own_weights(theirs: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
-    """Undo `_hugging_face_weights`; the zero weights are dropped."""
-    own = {
-        "embeddings.token.weight": theirs["embeddings.word_embeddings.weight"],
-        "embeddings.position.weight": theirs["embeddings.position_embeddings.weight"],
-    }
-    for end in ("weight", "bias"):
-        own[f"embeddings.norm.{end}"] = theirs[f"embeddings.LayerNorm.{end}"]
-        for i in range(num_layers):
-            ours, prefix = f"layers.{i}.", f"encoder.layer.{i}."
-            thirds = [theirs[f"{prefix}attention.self.{part}.{end}"] for part in ("query", "key", "value")]
-            own[f"{ours}attention.qkv.{end}"] = torch.cat(thirds)
-            for our_name, their_name in _LAYER_NAMES.items():
-                own[f"{ours}{our_name}.{end}"] = theirs[f"{prefix}{their_name}.{end}"]
-    return own
-
-
-def _hugging_face_config(sizes: EncoderSizes, dtype: torch.dtype) -> dict[str, Any]:
-    return {
-        "architectures": ["XLMRobertaModel"],
-        "model_type": "xlm-roberta",
-        "vocab_size": sizes.vocab_size,
-        "hidden_size": sizes.hidden_size,
-        "num_hidden_layers": sizes.num_layers,
-        "num_attention_heads": sizes.num_heads,
-        "intermediate_size": sizes.feed_forward_size,
-        "hidden_act": "silu",
-        "hidden_dropout_prob": sizes.dropout,
-        "attention_probs_dropout_prob": sizes.attention_dropout,
-        "max_position_embeddings": sizes.max_tokens + 1,
-        "type_vocab_size": 1,
-        "layer_norm_eps": LAYER_NORM_EPS,
-        "pad_token_id": 0,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "dtype": str(dtype).removeprefix("torch."),
-    }
 
 
 def _sentence_transformers_files(sizes: EncoderSizes) -> dict[str, Any]:
@@ -157,7 +91,7 @@ def save_model_folder(folder: Path | str, model: DualEncoder, tokenizer: Tokeniz
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "ems.json").is_file():
         raise InputError(f"{folder} is not empty and holds no ems model; name another folder for the model")
     sizes = model.encoder.sizes
-    weights = _hugging_face_weights(model.encoder)
+    weights = to_hugging_face(model.encoder)
     dtype = model.encoder.embeddings.token.weight.dtype
     ems = {
         "format_version": FORMAT_VERSION,
@@ -172,7 +106,7 @@ def save_model_folder(folder: Path | str, model: DualEncoder, tokenizer: Tokeniz
         tokenizer.save(aside, max_tokens=sizes.max_tokens)
         write_weights(weights, aside / "model.safetensors")
         write_weights(_head_weights(model), aside / "heads.safetensors")
-        files = {"config.json": _hugging_face_config(sizes, dtype), "ems.json": ems}
+        files = {"config.json": hugging_face_config(sizes, dtype), "ems.json": ems}
         for name, value in {**files, **_sentence_transformers_files(sizes)}.items():
             (aside / name).write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(model_card(ems, {}), encoding="utf-8")
@@ -235,11 +169,11 @@ def _fill(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     module.load_state_dict({name: weights[name] for name in wanted}, assign=True)
 
 
-def _load_encoder_weights(folder: Path, num_layers: int) -> dict[str, Tensor]:
+def _load_encoder_weights(folder: Path, sizes: EncoderSizes) -> dict[str, Tensor]:
     path = folder / "model.safetensors"
     theirs = read_weights(path)
     try:
-        own = _own_weights(theirs, num_layers)
+        own = from_hugging_face(theirs, sizes)
     except KeyError as error:
         raise InputError(f"{path}: weight {error} is missing") from None
     except (RuntimeError, TypeError) as error:
@@ -261,7 +195,7 @@ def load_encoder(folder: Path | str) -> Encoder:
     """
     folder = Path(folder)
     sizes = _sizes(EncoderSizes, read_info(folder), "encoder", folder / "ems.json")
-    weights = _load_encoder_weights(folder, sizes.num_layers)
+    weights = _load_encoder_weights(folder, sizes)
     encoder: Encoder = _build(Encoder, folder / "ems.json", sizes)
     _fill(encoder, weights, folder / "model.safetensors")
     return encoder.eval().requires_grad_(False)
@@ -277,7 +211,7 @@ def load_dual_encoder(folder: Path | str) -> DualEncoder:
     info = read_info(folder)
     encoder_sizes = _sizes(EncoderSizes, info, "encoder", folder / "ems.json")
     head_sizes = _sizes(HeadSizes, info, "heads", folder / "ems.json")
-    encoder_weights = _load_encoder_weights(folder, encoder_sizes.num_layers)
+    encoder_weights = _load_encoder_weights(folder, encoder_sizes)
     weights = {f"encoder.{name}": tensor for name, tensor in encoder_weights.items()}
     weights |= read_weights(folder / "heads.safetensors")
     if head_sizes.tied_output:

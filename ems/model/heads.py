@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ems.model.encoder import LAYER_NORM_EPS
+from ems.model.layers import LAYER_NORM_EPS
 
 
 class LanguageEmbedding(nn.Module):

@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ems.model.encoder import Encoder, Layer
+from ems.model.encoder import Encoder
+from ems.model.layers import Layer
+from ems.model.modern import ModernLayer
 
 _LARGEST = 127
 _TINY = 1e-30  # scale of a row of zeros
@@ -32,7 +34,7 @@ class Int8Linear(nn.Module):
     """A linear layer whose matrix product is one of 8-bit numbers.
 
     Args:
-        linear: float32 or float64, with bias; is not changed.
+        linear: float32 or float64; is not changed.
     """
 
     weight: Tensor
@@ -44,7 +46,8 @@ class Int8Linear(nn.Module):
         rounded, scale = _round_rows(linear.weight.detach().float())
         self.register_buffer("weight", rounded.T.contiguous())  # (I, O), as the product reads it
         self.register_buffer("scale", scale.flatten())
-        self.register_buffer("bias", linear.bias.detach().float())
+        bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float()
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32 (T, I) to float32 (T, O)."""
@@ -62,7 +65,7 @@ def round_to_int8(encoder: Encoder) -> Encoder:
     """
     encoder.float().eval()
     for layer in encoder.layers:
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, (Layer, ModernLayer))
         for owner, name in ((layer.attention, "qkv"), (layer.attention, "output"), (layer, "up"), (layer, "down")):
             setattr(owner, name, Int8Linear(getattr(owner, name)))
     return encoder

@@ -12,7 +12,7 @@ from ems.data.preparation import PreparedCorpus
 from ems.data.teacher import TeacherVectors
 from ems.errors import InputError
 from ems.model.dual_encoder import DualEncoder, HeadSizes
-from ems.model.encoder import EncoderSizes
+from ems.model.layers import EncoderSizes
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ def build_model(config: Config, vocab_size: int, num_languages: int, teacher_siz
             shape.max_tokens,
             shape.dropout,
             shape.attention_dropout,
+            shape.architecture,
         ),
         HeadSizes(
             num_languages,

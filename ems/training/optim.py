@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ems.config import TrainingConfig
-from ems.model.encoder import SelfAttention
 from ems.model.heads import ReconstructionHead
+from ems.model.layers import SelfAttention
 from ems.training.muon import Muon
 
 WSD_DECAY = 0.4
@@ -77,11 +77,15 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     return kind(groups, lr=config.learning_rate, amsgrad=config.amsgrad, fused=True)
 
 
+def _table_rate(config: TrainingConfig) -> float:
+    return config.learning_rate if config.table_learning_rate is None else config.table_learning_rate
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: TrainingConfig) -> float:
-    """Give every weight the rate of step `step` and return it."""
+    """Give every weight the rate of step `step` and return that of the matrices."""
     factor = learning_rate_factor(
         step, warmup_steps=config.warmup_steps, max_steps=config.max_steps, schedule=config.schedule
     )
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * factor
+        group["lr"] = factor * (config.learning_rate if group.get("orthogonal", True) else _table_rate(config))
     return config.learning_rate * factor

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ems.data import packing
 from ems.data.packing import PackedSentences
-from ems.model import encoder as encoder_module
+from ems.model import layers as encoder_module
 from ems.model.dual_encoder import pack_ids
 from ems.model.encoder import Encoder, EncoderSizes, initialise, mean_pool
 

@@ -95,6 +95,19 @@ def test_the_rate_reaches_every_group() -> None:
     assert set_learning_rate(optimizer, 50, config) == 0.01
 
 
+def test_with_muon_what_adamw_moves_may_have_a_rate_of_its_own() -> None:
+    model = DualEncoder(EncoderSizes(30, 1, 8, 2, 16, 6), HeadSizes(3, 4, 5))
+    config = training(optimizer="muon", learning_rate=0.01, table_learning_rate=0.05, warmup_steps=4, schedule="linear")
+    optimizer = make_optimizer(model, config)
+    assert set_learning_rate(optimizer, 0, config) == 0.0025
+    assert {(group["orthogonal"], group["lr"]) for group in optimizer.param_groups} == {(True, 0.0025), (False, 0.0125)}
+
+
+def test_a_rate_of_tables_without_muon_is_refused() -> None:
+    with pytest.raises(ValueError, match="table_learning_rate is for optimizer 'muon', not 'adamw'"):
+        training(table_learning_rate=0.1)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_adamw_decays_matrices_of_linear_layers_only(tied: bool) -> None:
     model = DualEncoder(EncoderSizes(30, 1, 8, 2, 16, 6), HeadSizes(3, 4, 5, tied_output=tied))
