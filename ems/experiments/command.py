@@ -29,6 +29,7 @@ from ems.files import atomic_write, write_json
 logger = logging.getLogger(__name__)
 
 _PLAN = "plan.json"
+_SAME = 0.02  # as many steps but for so large a share are taken for equal, and not trained again
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class _Experiment:
     devices: list[Device]
 
     @property
-    def max_steps(self) -> int:
-        return self.reference.config.training.max_steps
+    def own_steps(self) -> dict[str, int]:
+        return {name: variant.config.training.max_steps for name, variant in self.variants.items()}
 
-    def run(self, budget: str, steps: Mapping[str, int]) -> dict[str, list[Run]]:
-        """Train all variants and return their runs by variant."""
+    def run(self, steps: Mapping[str, int], budget: str) -> dict[str, list[Run]]:
+        """Train all variants and return their runs by variant; those with the steps of their config are shared."""
         runs = plan(self.variants, budget, dict(steps), self.seeds, self.output)
         train_all(runs, self.devices, self.shared)
         return {name: [run for run in runs if run.variant.name == name] for name in self.variants}
@@ -69,8 +70,10 @@ def _planned_steps(experiment: _Experiment, budget: str, cost: Mapping[str, floa
     plans = _read_plan(path)
     known = plans.get(budget, {})
     reference = experiment.reference.name
-    fresh = steps_for_equal(budget, cost, reference, experiment.max_steps)
-    steps = {name: known.get(name, fresh[name]) for name in experiment.variants}
+    own = experiment.own_steps
+    fresh = steps_for_equal(budget, cost, reference, own[reference])
+    near = {name: own[name] if abs(fresh[name] / own[name] - 1) <= _SAME else fresh[name] for name in fresh}
+    steps = {name: known.get(name, near[name]) for name in experiment.variants}
     write_json(path, plans | {budget: known | steps})
     return steps
 
@@ -139,16 +142,15 @@ def run_experiment(
     experiment = _Experiment(variants, chosen, tuple(seeds), tuple(overrides), Path(output), devices)
     corpora = _corpora(variants)
     groups = group_languages(corpora[chosen.name])
-    own_steps = {name: variant.config.training.max_steps for name, variant in variants.items()}
-    steps_of = {"steps": own_steps}
-    outcomes = {"steps": _read(experiment.run("steps", own_steps), groups)}
+    steps_of = {"steps": experiment.own_steps}
+    outcomes = {"steps": _read(experiment.run(experiment.own_steps, "steps"), groups)}
     for budget in (name for name in budgets if name != "steps"):
         if budget == "seconds":
             cost = _mean_step_seconds(outcomes["steps"])
         else:
             cost = {name: flops_of_a_step(variant.config, corpora[name]) for name, variant in variants.items()}
         steps_of[budget] = _planned_steps(experiment, budget, cost)
-        outcomes[budget] = _read(experiment.run(budget, steps_of[budget]), groups)
+        outcomes[budget] = _read(experiment.run(steps_of[budget], budget), groups)
     for budget, own in outcomes.items():
         draw(own, experiment.output / f"{budget}.png")
     metric = chosen.config.validation.metric

@@ -69,14 +69,12 @@ class Run:
 
     Attributes:
         variant: what is trained.
-        budget: what it has in common with the reference: "steps", "seconds" or "flops".
         seed: of the run.
         folder: its run folder.
         max_steps: optimizer steps.
     """
 
     variant: Variant
-    budget: str
     seed: int
     folder: Path
     max_steps: int
@@ -97,13 +95,18 @@ def plan(
 
     Args:
         variants: by name.
-        budget: name of the budget, a folder below `output`.
+        budget: what they have in common with the reference: "steps", "seconds" or "flops"; a folder below `output`.
         steps: optimizer steps of each variant.
         seeds: of the runs of each variant.
         output: folder of the experiment.
     """
+    places = {
+        # With the steps of its config it is the same run at every budget.
+        name: "steps" if steps[name] == variant.config.training.max_steps else budget
+        for name, variant in variants.items()
+    }
     return [
-        Run(variant, budget, seed, output / budget / name / f"seed-{seed}", steps[name])
+        Run(variant, seed, output / places[name] / name / f"seed-{seed}", steps[name])
         for seed in seeds
         for name, variant in variants.items()
     ]

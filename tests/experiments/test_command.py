@@ -1,0 +1,141 @@
+"""A whole experiment with real runs: what it leaves, that it skips what is done, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ems.data.preparation import prepare_corpus
+from ems.errors import InputError, RunError
+from ems.experiments.command import run_experiment
+from ems.experiments.outcomes import group_languages
+from ems.experiments.runner import find_devices
+from tests.tiny import ROOT, tiny_config, tiny_overrides, write_corpus
+
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+
+
+def write_variants(folder: Path, **texts: str) -> list[Path]:
+    write_corpus(folder / "text", ("de", "es", "ja"))
+    paths = []
+    for name, text in texts.items():
+        path = folder / f"{name}.yaml"
+        path.write_text(f"# It is {name}.\nextends: {os.path.relpath(QUICKSTART, folder)}\n{text}", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def shared(folder: Path, *extra: str) -> list[str]:
+    return [*tiny_overrides(folder), f"corpus.prepared={folder / 'prepared'}", *extra]
+
+
+@pytest.mark.slow
+def test_variants_are_trained_and_compared_at_three_budgets_and_not_trained_again(tmp_path: Path) -> None:
+    full, light = write_variants(tmp_path, full="", light="objective:\n  reconstruction_weight: 0\n")
+    output = tmp_path / "out"
+
+    def run() -> str:
+        return run_experiment(
+            [light, full],
+            output,
+            seeds=(0,),
+            budgets=("steps", "seconds", "flops"),
+            overrides=shared(tmp_path, "training.max_steps=30"),
+            jobs=min(2, len(os.sched_getaffinity(0))),
+        )
+
+    text = run()
+    assert text == (output / "table.md").read_text(encoding="utf-8")
+    for budget in ("steps", "seconds", "flops"):
+        assert f"Equal {budget}:" in text
+        assert (output / f"{budget}.png").stat().st_size > 1000
+    assert "**full**: It is full |" in text
+    assert text.index("**full**") < text.index("**light**")  # the reference comes first
+    planned = json.loads((output / "plan.json").read_text())
+    assert planned["flops"]["full"] == planned["seconds"]["full"] == 30
+    assert planned["flops"]["light"] > 30  # no reconstruction: cheaper
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
+    assert len(before) == 4  # the reference is trained once for all budgets
+    assert run() == text
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")} == before
+
+
+@pytest.mark.slow
+def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    (path,) = write_variants(tmp_path, full="")
+    command = [sys.executable, "scripts/experiment.py", "--configs", str(path), "--output", str(tmp_path / "out")]
+    command += [
+        "--seeds",
+        "0",
+        "--set",
+        *shared(tmp_path, "training.max_steps=3000", "training.checkpoint_every_steps=500"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "out" / "steps" / "full" / "seed-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size > 2000):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert errors.splitlines()[-1] == "ems experiment: stopped; the same command goes on"
+    steps = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    log = (metrics.parent.parent / "seed-0.log").read_text()
+    assert f"stopped by SIGTERM after step {steps}" in log
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    good, bad = write_variants(tmp_path, full="", hot="training:\n  optimizer: adam\n  learning_rate: 1.0e+30\n")
+    with pytest.raises(RunError, match=r"1 runs failed, all others are done: .*hot/seed-0"):
+        run_experiment([good, bad], tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
+    assert (tmp_path / "out" / "steps" / "full" / "seed-0" / "scores.json").exists()
+    assert "not finite" in (tmp_path / "out" / "steps" / "hot" / "seed-0.log").read_text()
+
+
+def test_variants_without_shared_text_are_refused(tmp_path: Path) -> None:
+    paths = write_variants(tmp_path, full="")
+    with pytest.raises(InputError, match=r"corpus\.prepared is not set"):
+        run_experiment(paths, tmp_path / "out", overrides=tiny_overrides(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_folder_that_holds_runs_of_another_config_is_refused(tmp_path: Path) -> None:
+    paths = write_variants(tmp_path, full="")
+    run_experiment(paths, tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
+    with pytest.raises(InputError, match=r"objective\.temperature is 0\.2, but the run in .* was started with 0\.1"):
+        run_experiment(paths, tmp_path / "out", seeds=(0,), overrides=shared(tmp_path, "objective.temperature=0.2"))
+
+
+def test_languages_are_grouped_by_script_and_by_pairs_with_the_hub(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "text", ("de", "es", "ja"))
+    lines = (tmp_path / "text" / "en-es.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "text" / "en-es.tsv").write_text("".join(lines[:100]), encoding="utf-8")
+    groups = group_languages(prepare_corpus(tiny_config(tmp_path)))
+    assert groups.hub == "en"
+    assert groups.members == {
+        "Latin script": ("de", "es"),
+        "other script": ("ja",),
+        "more data": ("de", "ja"),
+        "less data": ("es",),
+    }
+
+
+def test_jobs_share_the_cores_and_more_than_there_are_is_refused() -> None:
+    (whole,) = find_devices(None, "cpu")
+    cores = len(os.sched_getaffinity(0))
+    assert whole.environment == {"OMP_NUM_THREADS": str(cores)}
+    each = find_devices(cores, "cpu")
+    assert [len(device.cores) for device in each] == [1] * cores
+    assert len({core for device in each for core in device.cores}) == cores
+    with pytest.raises(InputError, match=f"--jobs {cores + 1}, but there are {cores} cores"):
+        find_devices(cores + 1, "cpu")
