@@ -27,6 +27,7 @@ from ems.eval.benchmarks import (
     bucc_like,
     cls10,
     flores,
+    health,
     line_retrieval,
     mldoc,
     nusax,
@@ -102,6 +103,7 @@ TASKS: Mapping[str, Task] = {
     "flores-dev": _flores("dev"),
     "flores-all-pairs": _flores("devtest", all_pairs=True),
     "flores-xsimpp": Task(_find_xsimpp, xsimpp.evaluate_xsimpp),
+    "health": Task(lambda data_folder: flores.find_folder(data_folder, "devtest"), health.evaluate_health),
     "bucc": Task(bucc_files.find_folder, bucc.evaluate_bucc),
     "bucc-like": Task(bucc_like.find_folder, bucc_like.evaluate_bucc_like),
     "retrieval": Task(line_files.find_folder, line_retrieval.evaluate_line_retrieval),
@@ -113,8 +115,8 @@ TASKS: Mapping[str, Task] = {
     "xed": Task(xed.find_folder, xed.evaluate_xed),
 }
 NOT_YET = "the run had not come to it when this was written"
-# The others score the same text once more.
-DEFAULT_TASKS = tuple(name for name in TASKS if name not in ("tatoeba-112", "flores-dev", "flores-all-pairs"))
+_ON_REQUEST = ("tatoeba-112", "flores-dev", "flores-all-pairs", "health")  # they score the same text once more
+DEFAULT_TASKS = tuple(name for name in TASKS if name not in _ON_REQUEST)
 
 
 def _choose_tasks(tasks: Sequence[str] | None, data_folder: Path) -> list[str]:
