@@ -46,13 +46,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
     from ems.config import load_config
     from ems.data.preparation import prepare_corpus
     from ems.data.reports import report_table
+    from ems.data.statistics import corpus_statistics, folder_table, statistics_table
 
     corpus = prepare_corpus(load_config(arguments.config, arguments.set), progress=True)
-    manifest = corpus.shards.manifest
-    print(report_table(manifest.reports()))
-    for total in manifest.language_pairs:
-        lengths = f"{total.src_tokens / total.pairs:.1f} and {total.tgt_tokens / total.pairs:.1f} tokens a sentence"
-        print(f"{'-'.join(total.languages):11} {total.pairs:>12,} pairs, {lengths}")
+    reports = corpus.shards.manifest.reports()
+    tables = [report_table(reports), folder_table(reports), statistics_table(corpus_statistics(corpus.shards))]
+    print("\n\n".join(table for table in tables if table is not None))
     print(f"prepared corpus in {corpus.shards.folder}")
 
 

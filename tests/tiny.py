@@ -29,6 +29,8 @@ SHRUNK = (
     "validation.metric=held_out",
     "evaluation.sets=[]",
     "run.device=cpu",
+    "training.optimizer=adamw",
+    "training.table_learning_rate=null",
 )
 
 
