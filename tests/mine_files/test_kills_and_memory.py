@@ -70,7 +70,7 @@ KILLER = textwrap.dedent(
 )
 
 
-@pytest.mark.survival
+@pytest.mark.slow
 @pytest.mark.parametrize(("approximately", "trials"), [(False, 10), (True, 4)])
 def test_a_run_killed_anywhere_and_resumed_writes_the_same_bytes(files, approximately, trials):
     command = [sys.executable, "-c", KILLER, str(files[0].parent), str(approximately), str(trials)]
@@ -112,7 +112,7 @@ MEMORY_USE = textwrap.dedent(
 )
 
 
-@pytest.mark.survival
+@pytest.mark.slow
 @pytest.mark.parametrize(("approximately", "limit"), [(False, 100_000_000), (True, 150_000_000)])
 def test_memory_stays_near_the_limit_whatever_the_size_of_the_files(tmp_path, approximately, limit):
     command = [sys.executable, "-c", MEMORY_USE, str(tmp_path), str(limit), str(approximately)]
