@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -118,8 +119,11 @@ class _Workers:
                 start_new_session=True,  # a Ctrl-C at the terminal reaches the experiment, which passes it on once
             )
             self._processes[place] = process
+            if self.stopping.is_set():  # a signal came while it started, and passed it by
+                process.send_signal(signal.SIGTERM)
             if device.cores and hasattr(os, "sched_setaffinity"):
-                os.sched_setaffinity(process.pid, device.cores)
+                with contextlib.suppress(ProcessLookupError):  # it has ended already
+                    os.sched_setaffinity(process.pid, device.cores)
             return process.wait()
 
     def run(self) -> None:
