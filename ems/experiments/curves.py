@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
 from ems.experiments.table import Outcomes
-
-logger = logging.getLogger(__name__)
+from ems.training.figures import blank_figure
 
 
 def draw(outcomes: Outcomes, path: Path) -> bool:
@@ -22,14 +20,9 @@ def draw(outcomes: Outcomes, path: Path) -> bool:
     Returns:
         False, with a line in the log, where matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning('no curves: pip install "ems[report]" brings matplotlib')
+    figure = blank_figure(12, 5)
+    if figure is None:
         return False
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     over_pairs, over_seconds = figure.subplots(1, 2, sharey=True)
     styles = ["-", "--", ":", "-."]
     for number, (name, own) in enumerate(outcomes.items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import numpy as np
 from ems.config import Config
 from ems.data.holdout import HoldOut
 from ems.data.preparation import PreparedCorpus
+from ems.training.figures import blank_figure
 from ems.training.tracking import read_metrics
-
-logger = logging.getLogger(__name__)
 
 
 def _smooth(values: Sequence[float], window: int) -> np.ndarray:
@@ -40,14 +38,9 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
     Returns:
         False, with a line in the log, where matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.warning('no curves in the report: pip install "ems[report]" brings matplotlib')
+    figure = blank_figure(10, 3.6)
+    if figure is None:
         return False
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     losses, scores = figure.subplots(1, 2)
     for key, label in (
         ("train/loss", "loss"),
