@@ -30,6 +30,8 @@ SHRUNK = (
     "evaluation.sets=[]",
     "run.device=cpu",
     "training.optimizer=adamw",
+    "training.learning_rate=2.0e-3",
+    "training.schedule=cosine",
     "training.table_learning_rate=null",
 )
 
