@@ -87,8 +87,16 @@ class _Workers:
             self._waiting.put(run)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._threads = [threading.Thread(target=self._work, args=pair, daemon=True) for pair in enumerate(devices)]
+        # Not `join`: one that an exception of a signal handler leaves takes the thread for ended from then on.
+        self._ended = [threading.Event() for _ in devices]
 
     def _work(self, place: int, device: Device) -> None:
+        try:
+            self._take_turns(place, device)
+        finally:
+            self._ended[place].set()
+
+    def _take_turns(self, place: int, device: Device) -> None:
         while not self.stopping.is_set():
             try:
                 run = self._waiting.get_nowait()
@@ -131,16 +139,18 @@ class _Workers:
         for thread in self._threads:
             thread.start()
         try:
-            for thread in self._threads:
-                thread.join()
+            self._wait()
         except BaseException:
             self.stopping.set()
-            for process in self._processes.values():
+            for process in list(self._processes.values()):
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
-            for thread in self._threads:
-                thread.join()
+            self._wait()
             raise
+
+    def _wait(self) -> None:
+        for ended in self._ended:
+            ended.wait()
 
 
 def _log(run: Run) -> Path:

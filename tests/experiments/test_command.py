@@ -75,7 +75,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
         "--seeds",
         "0",
         "--set",
-        *shared(tmp_path, "training.max_steps=3000", "training.checkpoint_every_steps=500"),
+        *shared(tmp_path, "training.max_steps=150", "training.validate_every_steps=50"),
     ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "out" / "steps" / "full" / "seed-0" / "metrics.jsonl"
@@ -88,9 +88,11 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3, errors
     assert errors.splitlines()[-1] == "ems experiment: stopped; the same command goes on"
+    log = metrics.parent.parent / "seed-0.log"  # the run has ended when the experiment has
     steps = json.loads(metrics.read_text().splitlines()[-1])["step"]
-    log = (metrics.parent.parent / "seed-0.log").read_text()
-    assert f"stopped by SIGTERM after step {steps}" in log
+    assert f"stopped by SIGTERM after step {steps}" in log.read_text()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
+    assert f"going on after step {steps} of 150" in log.read_text()
 
 
 @pytest.mark.slow
