@@ -135,7 +135,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(MEMORY_SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     peaks = []
-    for lines in (20_000, 200_000):
+    for lines in (80_000, 200_000):
         corpus = tmp_path / str(lines)
         corpus.mkdir()
         languages = ["de", "fr", "cs"]
@@ -148,8 +148,9 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         found = [subprocess.run(command, env=environment, check=True, capture_output=True) for command in commands]
         # What the allocator happens to keep differs by some MB from one process to the next.
         peaks.append(min(int(result.stdout) for result in found) / 1024)
-    # The larger corpus holds 13 MB more of tokens, offsets and digests; the smaller one already fills all buffers.
-    assert peaks[1] - peaks[0] < 4, peaks
+    # The larger corpus holds 9 MB more of tokens, offsets and digests; the smaller one already fills all buffers, which
+    # takes two blocks of the reader and two of 32,768 rows when rows are put in order.
+    assert peaks[1] - peaks[0] < 3, peaks
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
