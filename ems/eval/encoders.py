@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# To encode, and to count tokens where that can be done.
+_Functions = tuple[Callable[[list[str]], Any], Callable[[list[str]], Sequence[int]] | None]
+
 
 class SupportsEncode(Protocol):
     """What the benchmarks need of an encoder."""
@@ -137,12 +140,14 @@ class OpenedEncoder:
         fingerprint: hex digits that change when the encoder does; None for an object that has none.
         function: list of N sentences -> numbers (N, D).
         cache: folder for embeddings, or None. Several processes may share it.
+        count_tokens: list of N sentences -> N numbers of tokens, before any are cut off; None where nobody knows.
     """
 
     name: str
     fingerprint: str | None
     function: Callable[[list[str]], Any]
     cache: Path | None = None
+    count_tokens: Callable[[list[str]], Sequence[int]] | None = None
 
     def encode(self, sentences: list[str]) -> NDArray[np.float32]:
         """Return float32 (N, D), from the cache where the same list was encoded before.
@@ -247,18 +252,20 @@ def check_encoder(spec: str | Path | SupportsEncode) -> None:
         PrecomputedEmbeddings(folder)
 
 
-def _from_ems(
-    folder: Path, batch_size: int | None, device: str | None, ranks: Ranks | None
-) -> Callable[[list[str]], Any]:
+def _from_ems(folder: Path, batch_size: int | None, device: str | None, ranks: Ranks | None) -> _Functions:
     from ems.shared_encoder import load_shared
 
     model = load_shared(folder, device, ranks=ranks)
-    return lambda sentences: model.encode(sentences, batch_size=batch_size, show_progress_bar=False)
+    return (
+        lambda sentences: model.encode(sentences, batch_size=batch_size, show_progress_bar=False),
+        lambda sentences: model.tokenizer.encode_flat(sentences)[1].tolist(),
+    )
 
 
-def _from_sentence_transformers(folder: Path, batch_size: int | None, device: str | None) -> Callable[[list[str]], Any]:
+def _from_sentence_transformers(folder: Path, batch_size: int | None, device: str | None) -> _Functions:
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers import PreTrainedTokenizerBase
     except ImportError as error:
         raise _without_sentence_transformers(folder) from error
     if device is not None:
@@ -270,7 +277,15 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
     except (OSError, ValueError, RuntimeError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder}: sentence-transformers cannot open it ({first_line})") from error
-    return lambda sentences: model.encode(sentences, batch_size=batch_size or 32, show_progress_bar=False)
+
+    def count_tokens(sentences: list[str]) -> list[int]:
+        ids = model.tokenizer(sentences, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        return [len(row) for row in ids]
+
+    return (
+        lambda sentences: model.encode(sentences, batch_size=batch_size or 32, show_progress_bar=False),
+        count_tokens if isinstance(model.tokenizer, PreTrainedTokenizerBase) else None,
+    )
 
 
 def open_encoder(
@@ -309,11 +324,13 @@ def open_encoder(
             cache,
         )
     folder, kind = Path(spec), _kind(Path(spec))
+    count_tokens = None
     if kind == "ems":
-        function = _from_ems(folder, batch_size, device, ranks)
+        function, count_tokens = _from_ems(folder, batch_size, device, ranks)
     elif kind == "sentence-transformers":
-        function = _from_sentence_transformers(folder, batch_size, device)
+        function, count_tokens = _from_sentence_transformers(folder, batch_size, device)
     else:
         # Looked up by text, hence nothing to be gained from a cache.
         function, cache = PrecomputedEmbeddings(folder).encode, None
-    return OpenedEncoder(name or default_name(folder.resolve()), folder_fingerprint(folder), function, cache)
+    shown = name or default_name(folder.resolve())
+    return OpenedEncoder(shown, folder_fingerprint(folder), function, cache, count_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.errors import InputError
+from ems.experiments.budgets import planned_steps
 from ems.experiments.curves import draw
 from ems.experiments.outcomes import (
     Groups,
@@ -19,17 +19,15 @@ from ems.experiments.outcomes import (
     flops_of_a_step,
     group_languages,
     read_outcome,
-    steps_for_equal,
 )
 from ems.experiments.runner import Device, find_devices, train_all
 from ems.experiments.table import accuracy_table, describe_groups
 from ems.experiments.variants import Run, Variant, choose_reference, plan, read_variants
-from ems.files import atomic_write, write_json
+from ems.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
 _PLAN = "plan.json"
-_SAME = 0.02  # as many steps but for so large a share are taken for equal, and not trained again
 
 
 @dataclass(frozen=True)
@@ -47,35 +45,11 @@ class _Experiment:
     def own_steps(self) -> dict[str, int]:
         return {name: variant.config.training.max_steps for name, variant in self.variants.items()}
 
-    def run(self, steps: Mapping[str, int], budget: str) -> dict[str, list[Run]]:
-        """Train all variants and return their runs by variant; those with the steps of their config are shared."""
-        runs = plan(self.variants, budget, dict(steps), self.seeds, self.output)
+    def run(self, steps: Mapping[str, int]) -> dict[str, list[Run]]:
+        """Train all variants for so many steps and return their runs by variant."""
+        runs = plan(self.variants, dict(steps), self.seeds, self.output)
         train_all(runs, self.devices, self.shared)
         return {name: [run for run in runs if run.variant.name == name] for name in self.variants}
-
-
-def _read_plan(path: Path) -> dict[str, dict[str, int]]:
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(budget): {str(name): int(n) for name, n in steps.items()} for budget, steps in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} cannot be used: {error}") from None
-
-
-def _planned_steps(experiment: _Experiment, budget: str, cost: Mapping[str, float]) -> dict[str, int]:
-    """Fix the steps of each variant when they are first needed: measured anew, seconds would be others each time."""
-    path = experiment.output / _PLAN
-    plans = _read_plan(path)
-    known = plans.get(budget, {})
-    reference = experiment.reference.name
-    own = experiment.own_steps
-    fresh = steps_for_equal(budget, cost, reference, own[reference])
-    near = {name: own[name] if abs(fresh[name] / own[name] - 1) <= _SAME else fresh[name] for name in fresh}
-    steps = {name: known.get(name, near[name]) for name in experiment.variants}
-    write_json(path, plans | {budget: known | steps})
-    return steps
 
 
 def _mean_step_seconds(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, float]:
@@ -114,8 +88,8 @@ def run_experiment(
 ) -> str:
     """Train and compare variants; runs that are done are not trained again.
 
-    Below `output` lie the run folders, `<budget>/<variant>/seed-<n>`; `plan.json` with the steps of each budget;
-    `table.md`, and `<budget>.png` with the curves.
+    Below `output` lie the run folders, `<variant>/<steps>-steps/seed-<n>`; `plan.json` with the steps of each budget
+    but that of equal steps; `table.md`, and `<budget>.png` with the curves.
 
     Args:
         configs: one YAML file a variant.
@@ -143,14 +117,16 @@ def run_experiment(
     corpora = _corpora(variants)
     groups = group_languages(corpora[chosen.name])
     steps_of = {"steps": experiment.own_steps}
-    outcomes = {"steps": _read(experiment.run(experiment.own_steps, "steps"), groups)}
+    outcomes = {"steps": _read(experiment.run(experiment.own_steps), groups)}
     for budget in (name for name in budgets if name != "steps"):
         if budget == "seconds":
             cost = _mean_step_seconds(outcomes["steps"])
         else:
             cost = {name: flops_of_a_step(variant.config, corpora[name]) for name, variant in variants.items()}
-        steps_of[budget] = _planned_steps(experiment, budget, cost)
-        outcomes[budget] = _read(experiment.run(steps_of[budget], budget), groups)
+        steps_of[budget] = planned_steps(
+            experiment.output / _PLAN, budget, cost, own=experiment.own_steps, reference=chosen.name
+        )
+        outcomes[budget] = _read(experiment.run(steps_of[budget]), groups)
     for budget, own in outcomes.items():
         draw(own, experiment.output / f"{budget}.png")
     metric = chosen.config.validation.metric

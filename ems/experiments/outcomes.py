@@ -135,22 +135,3 @@ def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> 
         lengths = np.minimum(lengths, config.model.max_tokens)
         counts.append(step_flops(lengths, config.model, corpus.tokenizer.vocab_size, config.objective))
     return float(np.mean(counts))
-
-
-def steps_for_equal(budget: str, cost: Mapping[str, float], reference: str, max_steps: int) -> dict[str, int]:
-    """Say how many steps each variant can take for what the reference spends.
-
-    Args:
-        budget: what is spent, for messages.
-        cost: of one step of each variant, in seconds or operations.
-        reference: name of the variant whose spending counts.
-        max_steps: its steps.
-
-    Raises:
-        InputError: a variant could not take a single step.
-    """
-    steps = {name: round(max_steps * cost[reference] / own) for name, own in cost.items()}
-    for name, count in steps.items():
-        if count < 1:
-            raise InputError(f"{name} cannot take a step at equal {budget}")
-    return steps

@@ -88,25 +88,20 @@ class Run:
         return [*shared, *own]
 
 
-def plan(
-    variants: dict[str, Variant], budget: str, steps: dict[str, int], seeds: Sequence[int], output: Path
-) -> list[Run]:
-    """List the runs of one budget, seed by seed, so that a drift of the machine meets all variants alike.
+def plan(variants: dict[str, Variant], steps: dict[str, int], seeds: Sequence[int], output: Path) -> list[Run]:
+    """List runs seed by seed, so that a drift of the machine meets all variants alike.
+
+    A folder is named after what makes the run, `<variant>/<steps>-steps/seed-<n>`: budgets at which a variant takes the
+    same steps share it.
 
     Args:
         variants: by name.
-        budget: what they have in common with the reference: "steps", "seconds" or "flops"; a folder below `output`.
         steps: optimizer steps of each variant.
         seeds: of the runs of each variant.
         output: folder of the experiment.
     """
-    places = {
-        # With the steps of its config it is the same run at every budget.
-        name: "steps" if steps[name] == variant.config.training.max_steps else budget
-        for name, variant in variants.items()
-    }
     return [
-        Run(variant, seed, output / places[name] / name / f"seed-{seed}", steps[name])
+        Run(variant, seed, output / name / f"{steps[name]}-steps" / f"seed-{seed}", steps[name])
         for seed in seeds
         for name, variant in variants.items()
     ]

@@ -198,6 +198,7 @@ def test_a_sentence_transformers_folder_is_opened(tmp_path):
     encoder = open_encoder(tmp_path / "bow", batch_size=2, device="cpu")
     sentences = ["ein zwei", "drei", "zwei zwei"]
     np.testing.assert_array_equal(encoder.encode(sentences), model.encode(sentences, show_progress_bar=False))
+    assert encoder.count_tokens is None  # a tokenizer of its own kind
     with pytest.raises(InputError, match="device 'meta' cannot be used here"):
         open_encoder(tmp_path / "bow", device="meta")
     (tmp_path / "bow" / "modules.json").write_text("{}")
@@ -222,8 +223,9 @@ def test_a_real_ems_folder_gives_the_vectors_of_ems_load(tiny_model):
     encoder = open_encoder(tiny_model, device="cpu", batch_size=2)
     assert encoder.name == "run/model"
     assert encoder.fingerprint == folder_fingerprint(tiny_model)
-    expected = ems.load(tiny_model, device="cpu").encode(sentences)
-    assert np.abs(embed(encoder, sentences) - expected).max() < 1e-6
+    model = ems.load(tiny_model, device="cpu")
+    assert np.abs(embed(encoder, sentences) - model.encode(sentences)).max() < 1e-6
+    assert encoder.count_tokens(["", *sentences]) == [0, *(len(model.tokenizer.encode_flat([s])[0]) for s in sentences)]
 
 
 @pytest.mark.slow
@@ -251,4 +253,5 @@ def test_a_real_transformer_of_another_project_is_opened_as_its_own_folder_says(
     vectors = embed(encoder, sentences)
     assert np.abs(vectors - model.encode(sentences, show_progress_bar=False)).max() < 1e-6
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
+    assert encoder.count_tokens(sentences) == [3, 1, 10]  # all of them, and none but theirs
     assert np.abs(vectors[2] - embed(encoder, ["e f g h"])[0]).max() < 1e-6  # cut at 6 tokens, with [CLS] and [SEP]

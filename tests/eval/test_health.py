@@ -92,11 +92,15 @@ class Shifted:
         return np.array(rows, dtype=np.float32)
 
 
-def test_the_benchmark_scores_each_language_against_english(tmp_path: Path) -> None:
-    folder = tmp_path / "flores" / "devtest"
+def write_flores(data_folder: Path) -> None:
+    folder = data_folder / "flores" / "devtest"
     folder.mkdir(parents=True)
     for code, name in (("eng_Latn", "e"), ("deu_Latn", "dd"), ("fra_Latn", "fff")):
         (folder / f"{code}.devtest").write_text("".join(f"{name} {i}\n" for i in range(60)), encoding="utf-8")
+
+
+def test_the_benchmark_scores_each_language_against_english(tmp_path: Path) -> None:
+    write_flores(tmp_path)
     (same,), (apart,) = (evaluate_health(Shifted(shift), tmp_path, languages=["de", "fr"]) for shift in (0.0, 1.0))
     assert set(same["scores"]) == {"de", "fr"}
     for language in ("de", "fr"):
@@ -106,3 +110,17 @@ def test_the_benchmark_scores_each_language_against_english(tmp_path: Path) -> N
         assert apart["scores"][language]["language identity"] > same["scores"][language]["language identity"]
     with pytest.raises(InputError, match="no FLORES files"):
         evaluate_health(Shifted(0.0), tmp_path / "flores" / "nowhere")
+
+
+def test_tokens_over_english_are_reported_of_encoders_that_count_them(tmp_path: Path) -> None:
+    class Spelling(Shifted):
+        def count_tokens(self, sentences: list[str]) -> list[int]:
+            return [len(sentence.split()[0]) for sentence in sentences]  # e, dd, fff
+
+    write_flores(tmp_path)
+    (plain,) = evaluate_health(Shifted(0.0), tmp_path, languages=["de", "fr"])
+    (counted,) = evaluate_health(Spelling(0.0), tmp_path, languages=["de", "fr"])
+    assert "tokens" not in plain["columns"]
+    assert counted["columns"][-1] == "tokens"
+    assert {language: row["tokens"] for language, row in counted["scores"].items()} == {"de": 2.0, "fr": 3.0}
+    assert counted["means"]["chosen"]["tokens"] == 2.5

@@ -78,7 +78,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
         *shared(tmp_path, "training.max_steps=150", "training.validate_every_steps=50"),
     ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "out" / "steps" / "full" / "seed-0" / "metrics.jsonl"
+    metrics = tmp_path / "out" / "full" / "150-steps" / "seed-0" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.stat().st_size > 2000):
         assert process.poll() is None, process.communicate()
@@ -100,8 +100,8 @@ def test_a_run_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> No
     good, bad = write_variants(tmp_path, full="", hot="objective:\n  temperature: 1.0e-40\n")
     with pytest.raises(RunError, match=r"1 runs failed, all others are done: .*hot/seed-0"):
         run_experiment([good, bad], tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
-    assert (tmp_path / "out" / "steps" / "full" / "seed-0" / "scores.json").exists()
-    assert "not finite" in (tmp_path / "out" / "steps" / "hot" / "seed-0.log").read_text()
+    assert (tmp_path / "out" / "full" / "6-steps" / "seed-0" / "scores.json").exists()
+    assert "not finite" in (tmp_path / "out" / "hot" / "6-steps" / "seed-0.log").read_text()
 
 
 def test_variants_without_shared_text_are_refused(tmp_path: Path) -> None:

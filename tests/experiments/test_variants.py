@@ -57,24 +57,24 @@ def test_the_reference_is_the_named_one_or_full_or_the_first(paths: list[Path]) 
 
 def test_runs_come_seed_by_seed_with_folders_of_their_own(paths: list[Path], tmp_path: Path) -> None:
     variants = read_variants(paths[:2], [])
-    runs = plan(variants, "seconds", {"bare": 7, "full": 10}, [3, 4], tmp_path)
+    runs = plan(variants, {"bare": 7, "full": 10}, [3, 4], tmp_path)
     assert [(run.variant.name, run.seed, run.max_steps) for run in runs] == [
         ("bare", 3, 7),
         ("full", 3, 10),
         ("bare", 4, 7),
         ("full", 4, 10),
     ]
-    assert runs[0].folder == tmp_path / "seconds" / "bare" / "seed-3"
-    assert runs[1].folder == tmp_path / "steps" / "full" / "seed-3"  # with its own 10 steps: the run of equal steps
+    assert runs[0].folder == tmp_path / "bare" / "7-steps" / "seed-3"
+    assert runs[1].folder == tmp_path / "full" / "10-steps" / "seed-3"
 
 
 def test_a_run_overrides_folder_seed_and_steps_after_what_all_share(paths: list[Path], tmp_path: Path) -> None:
     variants = read_variants([paths[0], paths[2]], [])
-    ended, between = plan(variants, "steps", {"bare": 7, "untitled": 7}, [3], tmp_path)
+    ended, between = plan(variants, {"bare": 7, "untitled": 7}, [3], tmp_path)
     shared = ["run.device=cpu"]
     assert ended.overrides(shared) == [
         "run.device=cpu",
-        f"run.folder={tmp_path / 'steps' / 'bare' / 'seed-3'}",
+        f"run.folder={tmp_path / 'bare' / '7-steps' / 'seed-3'}",
         "run.seed=3",
         "training.max_steps=7",
         "training.validate_every_steps=7",  # as in the config: after the last step only

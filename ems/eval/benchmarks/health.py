@@ -1,9 +1,9 @@
-"""The health of the embedding space on FLORES sentences: alignment, uniformity, hubs, and a language probe."""
+"""The health of an embedding space on FLORES sentences: alignment, uniformity, hubs, a language probe, and tokens."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ems.eval.benchmarks.flores import ENGLISH, file_codes, read_texts, require_folder
@@ -21,6 +21,15 @@ PROBE_ROWS = 400  # of each language: half of them train the probe
 COLUMNS = ("alignment", "uniformity", "hubs", "language identity")
 
 
+def _tokens_over_english(encoder: SupportsEncode, texts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Return {language: {"tokens": ratio}}, empty rows for an encoder that does not tell how it cuts sentences up."""
+    count = getattr(encoder, "count_tokens", None)
+    if count is None:
+        return {language: {} for language in texts}
+    totals = {language: sum(count(list(lines))) for language, lines in texts.items()}
+    return {language: {"tokens": total / max(1, totals[ENGLISH])} for language, total in totals.items()}
+
+
 def evaluate_health(
     encoder: SupportsEncode,
     data_folder: Path | str,
@@ -35,7 +44,8 @@ def evaluate_health(
     Returns:
         One record with, for each language: `alignment` with English; `uniformity`; `hubs`, the share of English
         sentences that are among the 10 nearest of none of this language's; and `language identity`, the share of its
-        sentences whose language a linear probe recognises. Lower is better in all of them.
+        sentences whose language a linear probe recognises; and, of an encoder that has `count_tokens`, `tokens`, those
+        of all its sentences over those of the English ones. Lower is better in all of them.
     """
     folder = require_folder(Path(data_folder), split)
     language_set, codes = file_codes(languages, registry)
@@ -48,12 +58,14 @@ def evaluate_health(
         vectors[language] = embed(encoder, lines, files[language], dimension)
     recognised = language_identity({language: rows[:PROBE_ROWS] for language, rows in vectors.items()})
     english = vectors[ENGLISH]
+    tokens = _tokens_over_english(encoder, texts)
     scores = {
         language: {
             "alignment": alignment(rows, english),
             "uniformity": uniformity(rows),
             "hubs": float((occurrences(rows, english, k=K) == 0).mean()),
             "language identity": recognised[language],
+            **tokens[language],
         }
         for language, rows in vectors.items()
         if language != ENGLISH
@@ -63,14 +75,15 @@ def evaluate_health(
             "health",
             "health of the embedding space, all values times 100: squared distance of translations (alignment), log of "
             f"the mean of exp(-2 d²) (uniformity), English sentences among the {K} nearest of none (hubs), sentences "
-            f"whose language a linear probe on {PROBE_ROWS // 2} sentences a language recognises",
+            f"whose language a linear probe on {PROBE_ROWS // 2} sentences a language recognises, tokens over those of "
+            "English",
             split=split,
             direction="x->en",
             language_set=language_set,
             n=len(english),
             of=len(codes),
             data_digest=digest_lines((language, lines) for language, lines in texts.items()),
-            columns=COLUMNS,
+            columns=(*COLUMNS, *tokens[ENGLISH]),
             scores=scores,
             k=K,
             higher_is_better=False,

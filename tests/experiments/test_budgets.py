@@ -1,0 +1,46 @@
+"""How many steps a budget allows, and that they stay what they were."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ems.errors import InputError
+from ems.experiments.budgets import planned_steps, steps_for_equal
+
+OWN = {"full": 1000, "light": 1000, "deep": 1000}
+
+
+def test_each_variant_takes_the_steps_that_cost_what_the_reference_costs() -> None:
+    assert steps_for_equal("seconds", {"full": 0.3, "light": 0.2, "deep": 0.6}, "full", 1000) == {
+        "full": 1000,
+        "light": 1500,
+        "deep": 500,
+    }
+    with pytest.raises(InputError, match="deep cannot take a step at equal flops"):
+        steps_for_equal("flops", {"full": 1.0, "deep": 10_000.0}, "full", 1000)
+
+
+def test_steps_close_to_those_of_the_config_or_of_another_budget_are_set_to_these(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    flops = planned_steps(path, "flops", {"full": 1.0, "light": 0.8, "deep": 1.015}, own=OWN, reference="full")
+    assert flops == {"full": 1000, "light": 1250, "deep": 1000}
+    seconds = planned_steps(path, "seconds", {"full": 1.0, "light": 0.81, "deep": 1.03}, own=OWN, reference="full")
+    assert seconds == {"full": 1000, "light": 1250, "deep": 971}
+
+
+def test_what_was_planned_stays_whatever_is_measured_later(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    first = planned_steps(path, "seconds", {"full": 1.0, "light": 0.5}, own=OWN, reference="full")
+    later = planned_steps(path, "seconds", {"full": 1.0, "light": 0.7, "deep": 2.0}, own=OWN, reference="full")
+    assert later == {**first, "deep": 500}
+    assert json.loads(path.read_text()) == {"seconds": later}
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text('{"seconds": [1, 2]}')
+    with pytest.raises(InputError, match=r"plan\.json cannot be used"):
+        planned_steps(path, "seconds", {"full": 1.0}, own=OWN, reference="full")
