@@ -133,6 +133,11 @@ class ModelConfig(_Section):
                 f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}; "
                 f"change num_heads to a divisor such as {_nearest_divisor(self.hidden_size, self.num_heads)}"
             )
+        if self.architecture == "modern" and self.hidden_size // self.num_heads % 2:
+            raise ValueError(
+                f"num_heads {self.num_heads} makes heads of {self.hidden_size // self.num_heads} values; architecture "
+                "'modern' turns pairs of values, so hidden_size / num_heads has to be even"
+            )
         return self
 
 
@@ -165,7 +170,9 @@ class ObjectiveConfig(_Section):
     @model_validator(mode="after")
     def _something_to_minimise(self) -> ObjectiveConfig:
         if self.reconstruction_weight == 0 and self.contrastive_weight == 0 and self.distillation_weight == 0:
-            raise ValueError("reconstruction_weight and contrastive_weight are both 0; set one above 0")
+            raise ValueError(
+                "reconstruction_weight, contrastive_weight and distillation_weight are all 0; set one above 0"
+            )
         return self
 
     @model_validator(mode="after")
@@ -184,7 +191,9 @@ class TrainingConfig(_Section):
         None, gt=0, description="muon: peak rate of all that AdamW moves (tables, biases, norms); null is learning_rate"
     )
     warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
-    schedule: Literal["cosine", "linear", "wsd", "constant"] = Field("cosine", description="decay to 0 at max_steps")
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
+        "cosine", description="decay to 0 at max_steps, but for constant"
+    )
     optimizer: Literal["adamw", "adam", "muon"] = Field(
         "adamw", description="adam adds weight decay to the gradient (L2); muon orthogonalises updates of matrices"
     )
@@ -206,6 +215,12 @@ class TrainingConfig(_Section):
     def _tables_have_a_rate_of_their_own_with_muon(self) -> TrainingConfig:
         if self.table_learning_rate is not None and self.optimizer != "muon":
             raise ValueError(f"table_learning_rate is for optimizer 'muon', not {self.optimizer!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _muon_keeps_no_maximum(self) -> TrainingConfig:
+        if self.amsgrad and self.optimizer == "muon":
+            raise ValueError("amsgrad is for optimizers 'adam' and 'adamw', not 'muon'")
         return self
 
 

@@ -42,7 +42,7 @@ def _read_file(path: Path) -> tuple[ConfigFile, str | None]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: a config is a mapping of sections (run, corpus, …)")
     extends = value.pop("extends", None)
-    if extends is not None and not (isinstance(extends, str) and extends):
+    if extends is not None and not (isinstance(extends, str) and extends and "\0" not in extends):
         raise InputError(f"{path}, line {line_of(node, ('extends',))}: extends is the path of one other config")
     return ConfigFile(path, value, node), extends
 
@@ -80,8 +80,10 @@ def _merge(general: dict[str, Any], special: dict[str, Any]) -> dict[str, Any]:
 
 def where(files: list[ConfigFile], place: tuple[Any, ...]) -> str:
     """Name file and line of a key, where it stands last; of a missing one, those of its section."""
-    file = next((file for file in reversed(files) if file.holds(place)), files[-1])
-    line = line_of(file.node, place)
+    places = [place[:end] for end in range(len(place), 0, -1)]
+    found = ((file, held) for held in places for file in reversed(files) if file.holds(held))
+    file, held = next(found, (files[-1], place))
+    line = line_of(file.node, held)
     return f"{file.path}{f', line {line}' if line else ''}"
 
 

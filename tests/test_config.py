@@ -118,7 +118,7 @@ def test_what_is_wrong_is_named_by_line_key_and_nearest_spelling(tmp_path: Path,
         ),
         (
             MINIMAL + "objective:\n  reconstruction_weight: 0\n  contrastive_weight: 0\n",
-            "line 7: objective: reconstruction_weight and contrastive_weight are both 0; set one above 0",
+            "line 7: objective: reconstruction_weight, contrastive_weight and distillation_weight are all 0; set one above 0",
         ),
         (
             MINIMAL + "batching:\n  max_tokens: 200\n",
@@ -248,6 +248,16 @@ def test_a_wrong_override_is_named_as_it_was_written(tmp_path: Path, assignment:
     assert refusal(tmp_path, MINIMAL, "run.device=cpu", assignment, "training.patience=3").startswith(message)
 
 
+def test_heads_of_an_odd_width_are_refused_where_pairs_of_values_are_turned(tmp_path: Path) -> None:
+    sizes = ("model.architecture=modern", "model.hidden_size=30", "model.num_heads=10")
+    assert "num_heads 10 makes heads of 3 values" in refusal(tmp_path, MINIMAL, *sizes)
+
+
+def test_muon_with_amsgrad_is_refused(tmp_path: Path) -> None:
+    wanted = "--set training.amsgrad=true: training: amsgrad is for optimizers 'adam' and 'adamw', not 'muon'"
+    assert refusal(tmp_path, MINIMAL, "training.optimizer=muon", "training.amsgrad=true") == wanted
+
+
 words = st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"]), min_size=1, max_size=12)
 # Three of the characters are line breaks to YAML 1.1, one ends a path.
 odd_words = st.text(
@@ -332,9 +342,9 @@ def laughs(levels: int) -> str:
     ],
 )
 def test_hostile_files_are_refused_at_once_in_few_words(tmp_path: Path, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # other programs on the cores do not count
     message = refusal(tmp_path, text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len(message) < 1000
 
 

@@ -58,12 +58,15 @@ def test_the_path_is_relative_to_the_file_and_chains_are_followed(tmp_path: Path
             "run:\n  seed: 1\nextends: special.yaml\n",
             "special.yaml, line 3: extends 'special.yaml', which extends this",
         ),
+        ("extends: incomplete.yaml\n", "incomplete.yaml, line 5: training.max_steps is missing"),
+        ('extends: "a\\0b"\n', "special.yaml, line 1: extends is the path of one other config"),
         ("extends: [general.yaml]\n", "special.yaml, line 1: extends is the path of one other config"),
         ("extends: 3\n", "special.yaml, line 1: extends is the path of one other config"),
     ],
 )
 def test_a_mistake_is_blamed_on_the_file_and_line_where_it_stands(tmp_path: Path, special: str, wanted: str) -> None:
     write(tmp_path, general=GENERAL, broken=GENERAL.replace("10", "-1"), special=special)
+    write(tmp_path, incomplete=GENERAL.replace("  max_steps: 10\n", ""))
     assert wanted in refusal(tmp_path / "special.yaml")
 
 

@@ -163,7 +163,7 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
             stages = running["ems"].do(range(rounds.stop, steps))
     counted = {name: times[WARM_UP:] for name, times in taken.items()}
     lengths = [_lengths(workload.steps[step], config.model.max_tokens) for step in rounds]
-    flops = [step_flops(row, config.model, workload.vocab_size) for row in lengths]
+    flops = [step_flops(row, config.model, workload.vocab_size, config.objective) for row in lengths]
     records = []
     for name in names:
         times = counted[name]

@@ -15,16 +15,20 @@ from ems.data.shards import ShardFolder
 SAMPLE = 100_000  # rows looked at of a language pair, spread evenly over it
 FAR = 2.5  # a pair whose ratio of lengths is so many times that of its language pair is suspicious
 _ROWS_AT_ONCE = 10_000
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """What the pairs of one language pair are like; all but `pairs` from at most `SAMPLE` of them.
+    """What the pairs of one language pair are like; all but `pairs` from some `SAMPLE` of them.
+
+    Lengths are those of rows spread evenly; repetitions are counted among all rows of sentences chosen by their digest,
+    as a sample of rows would hide most of them.
 
     Attributes:
         languages: source and target.
         pairs: how many there are.
-        sampled: how many were looked at.
+        sampled: of how many the lengths were looked at.
         tokens: mean tokens of a source and of a target sentence.
         ratio: tokens of the target over those of the source: 5 %, 50 % and 95 % of the pairs have less.
         far: share of pairs whose ratio is more than `FAR` times the median, or less than the median divided by it.
@@ -42,28 +46,44 @@ class PairStatistics:
     distinct: tuple[float, float]
 
 
+def _distinct(shards: ShardFolder, pair_index: int) -> tuple[float, float, float]:
+    """Return distinct pairs, sources and targets as shares of all: of a thousand rows of one sentence, 0.001."""
+    pairs = int(shards.counts[pair_index])
+    limit = np.uint64((2**64 - 1) * min(SAMPLE, pairs) // pairs)
+    kept: tuple[list[np.ndarray], ...] = ([], [], [])
+    for source, target in shards.digests(pair_index):
+        both = source * _ODD + target  # modulo 2^64: as evenly spread as the digests of the targets
+        for values, chosen in zip((both, source, target), kept, strict=True):
+            chosen.append(values[values <= limit])
+    pair, source, target = (np.concatenate(chosen) for chosen in kept)
+
+    def share(values: np.ndarray) -> float:
+        return len(np.unique(values)) / max(1, len(values))  # none at all: few sentences, over and over
+
+    return share(pair), share(source), share(target)
+
+
 def _statistics(shards: ShardFolder, pair_index: int) -> PairStatistics:
     pairs = int(shards.counts[pair_index])
     rows = np.unique(np.linspace(0, pairs - 1, min(pairs, SAMPLE)).astype(np.int64))
-    lengths, digests = [], []
+    lengths = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         chosen = rows[start : start + _ROWS_AT_ONCE]
         found = shards.fetch(np.full(len(chosen), pair_index), chosen)
         lengths.append(np.stack([np.diff(found.src_offsets), np.diff(found.tgt_offsets)], axis=1))
-        digests.append(np.stack([found.src_digests, found.tgt_digests], axis=1))
-    length, digest = np.concatenate(lengths), np.concatenate(digests)
+    length = np.concatenate(lengths)
+    distinct_pairs, *distinct = _distinct(shards, pair_index)
     ratio = length[:, 1] / length[:, 0]
     low, median, high = np.quantile(ratio, [0.05, 0.5, 0.95])
-    count = len(rows)
     return PairStatistics(
         languages=shards.language_pairs[pair_index],
         pairs=pairs,
-        sampled=count,
+        sampled=len(rows),
         tokens=(float(length[:, 0].mean()), float(length[:, 1].mean())),
         ratio=(float(low), float(median), float(high)),
         far=float(((ratio > FAR * median) | (ratio < median / FAR)).mean()),
-        repeated=1 - len(np.unique(digest, axis=0)) / count,
-        distinct=(len(np.unique(digest[:, 0])) / count, len(np.unique(digest[:, 1])) / count),
+        repeated=1 - distinct_pairs,
+        distinct=(distinct[0], distinct[1]),
     )
 
 

@@ -39,7 +39,7 @@ class TeacherRows:
 
 def _read_blocks(path: Path) -> Iterator[list[str]]:
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             lines = (line.rstrip("\r\n") for line in file)
             yield from iter(lambda: list(itertools.islice(lines, _LINES_AT_ONCE)), [])
     except OSError as error:
@@ -58,6 +58,16 @@ def _open_vectors(path: Path) -> np.ndarray:
     return vectors
 
 
+def _check_finite(vectors: np.ndarray, path: Path) -> None:
+    for first in range(0, len(vectors), _LINES_AT_ONCE):
+        with np.errstate(over="ignore"):
+            block = vectors[first : first + _LINES_AT_ONCE].astype(np.float32)
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            row = first + int(finite.argmin())
+            raise InputError(f"objective.teacher.vectors: {path}, row {row} (line {row + 1}) is not finite in float32")
+
+
 class TeacherVectors:
     """Look vectors up by the digest of a sentence's tokens.
 
@@ -72,7 +82,7 @@ class TeacherVectors:
         tokenizer: of the run; sentences that it cannot tell apart are one.
 
     Raises:
-        InputError: a file cannot be read, or there are not as many vectors as sentences.
+        InputError: a file cannot be read, there are not as many vectors as sentences, or a vector is not finite.
     """
 
     def __init__(self, config: TeacherConfig, tokenizer: Tokenizer) -> None:
@@ -88,6 +98,7 @@ class TeacherVectors:
                 f"objective.teacher: {sentences} has {len(joined)} lines, {vectors} has {len(self._vectors)} rows; "
                 "row i has to be the vector of line i"
             )
+        _check_finite(self._vectors, vectors)
         self._order = np.argsort(joined, kind="stable")
         self._sorted = joined[self._order]
         self.size = self._vectors.shape[1]

@@ -284,7 +284,7 @@ def _from_sentence_transformers(folder: Path, batch_size: int | None, device: st
 
     return (
         lambda sentences: model.encode(sentences, batch_size=batch_size or 32, show_progress_bar=False),
-        count_tokens if isinstance(model.tokenizer, PreTrainedTokenizerBase) else None,
+        count_tokens if isinstance(getattr(model, "tokenizer", None), PreTrainedTokenizerBase) else None,
     )
 
 

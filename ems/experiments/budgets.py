@@ -50,7 +50,8 @@ def planned_steps(
 ) -> dict[str, int]:
     """Fix the steps of each variant when they are first needed: measured anew, seconds would be others each time.
 
-    Steps within 2 % of those of its config, or of another budget, are set to these: the run is then the same.
+    A plan that was made for another reference, or for other steps of it, is made anew. Steps within 2 % of those of its
+    config, or of another budget, are set to these: the run is then the same.
 
     Args:
         path: JSON file of all budgets, read and written.
@@ -64,6 +65,8 @@ def planned_steps(
     """
     plans = _read_plan(path)
     known = plans.get(budget, {})
+    if known.get(reference) != own[reference]:  # planned for another reference, or for other steps of it
+        known = {}
     fresh = steps_for_equal(budget, cost, reference, own[reference])
     others = {name: [own[name], *(plan[name] for plan in plans.values() if name in plan)] for name in fresh}
     steps = {name: known.get(name, _near(fresh[name], others[name])) for name in fresh}

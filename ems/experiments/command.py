@@ -19,11 +19,13 @@ from ems.experiments.outcomes import (
     flops_of_a_step,
     group_languages,
     read_outcome,
+    scored_groups,
 )
 from ems.experiments.runner import Device, find_devices, train_all
-from ems.experiments.table import accuracy_table, describe_groups
+from ems.experiments.table import Outcomes, accuracy_table, describe_groups
 from ems.experiments.variants import Run, Variant, choose_reference, plan, read_variants
 from ems.files import atomic_write
+from ems.training.scoring import find_sets
 
 logger = logging.getLogger(__name__)
 
@@ -52,28 +54,67 @@ class _Experiment:
         return {name: [run for run in runs if run.variant.name == name] for name in self.variants}
 
 
-def _mean_step_seconds(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, float]:
-    return {name: float(np.median([outcome.step_seconds for outcome in own])) for name, own in outcomes.items()}
-
-
 def _corpora(variants: Mapping[str, Variant]) -> dict[str, PreparedCorpus]:
-    """Prepare the text of every variant, before the first run: many share one."""
-    by_place: dict[Path, PreparedCorpus] = {}
+    """Prepare the text of every variant, before the first run: many share one.
+
+    Raises:
+        InputError: text cannot be prepared, or a prepared folder holds another text or tokenizer than the variant's.
+    """
+    prepared: dict[str, PreparedCorpus] = {}
     corpora = {}
     for name, variant in variants.items():
-        place = variant.config.prepared_folder
-        if place not in by_place:
-            by_place[place] = prepare_corpus(variant.config, progress=True)
-        corpora[name] = by_place[place]
+        wanted = f"{variant.config.corpus!r} {variant.config.tokenizer!r}"
+        if wanted not in prepared:
+            prepared[wanted] = prepare_corpus(variant.config, progress=True)
+        corpora[name] = prepared[wanted]
     return corpora
 
 
-def _check_shared_text(variants: Mapping[str, Variant]) -> None:
+def _check_files(variants: Mapping[str, Variant]) -> None:
+    """Look for what the runs will read, before the first of them computes anything."""
     for variant in variants.values():
         if variant.config.corpus.prepared is None:
             raise InputError(
                 f"{variant.path}: corpus.prepared is not set; runs of an experiment have to share their prepared text"
             )
+        find_sets(variant.config.validation)
+        find_sets(variant.config.evaluation)
+        objective = variant.config.objective
+        if objective.teacher is not None and objective.distillation_weight:
+            for key in ("sentences", "vectors"):
+                place = getattr(objective.teacher, key)
+                if not Path(place).is_file():
+                    raise InputError(f"{variant.path}: objective.teacher.{key}: there is no {place}")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    twice = next((seed for seed in seeds if list(seeds).count(seed) > 1), None)
+    if twice is not None:
+        raise InputError(f"--seeds names {twice} twice; a seed makes one run of each variant")
+
+
+def _read(runs: Mapping[str, Sequence[Run]], groups: Groups) -> dict[str, list[Outcome]]:
+    return {name: [read_outcome(run, groups) for run in own] for name, own in runs.items()}
+
+
+def _costs(
+    experiment: _Experiment, budget: str, corpora: Mapping[str, PreparedCorpus], groups: Groups
+) -> dict[str, float]:
+    """Say what a step of each variant costs: operations, or seconds in runs with the steps of the configs."""
+    if budget == "flops":
+        return {name: flops_of_a_step(own.config, corpora[name]) for name, own in experiment.variants.items()}
+    outcomes = _read(experiment.run(experiment.own_steps), groups)
+    return {name: float(np.median([outcome.step_seconds for outcome in own])) for name, own in outcomes.items()}
+
+
+def _tables(experiment: _Experiment, groups: Groups, compared: Mapping[str, tuple[dict[str, int], Outcomes]]) -> str:
+    metric = experiment.reference.config.validation.metric
+    several = f"Mean ± deviation over {len(experiment.seeds)} seeds" if len(experiment.seeds) > 1 else "One seed"
+    text = f"Retrieval accuracy on {metric}, percent, mean of both directions; {describe_groups(groups)}. {several}.\n"
+    for budget, (steps, outcomes) in compared.items():
+        table = accuracy_table(experiment.variants, outcomes, experiment.reference.name, groups, steps)
+        text += f"\nEqual {budget}:\n\n{table}"
+    return text
 
 
 def run_experiment(
@@ -96,7 +137,7 @@ def run_experiment(
         output: folder of the experiment.
         seeds: each variant is trained with each.
         budgets: what variants have in common: "steps" (those of each config), "seconds" of training or "flops" (as
-            many as the reference spends in its own steps).
+            many as the reference spends in its own steps; matrix products of the model, not those of its optimizer).
         reference: name of the variant that others are compared with; None: `full`, or else the first.
         overrides: of all configs.
         jobs: runs at a time; None: one for each GPU, or one on the CPU.
@@ -109,35 +150,24 @@ def run_experiment(
         RunError: runs failed.
         Interrupted: a signal came; the same call goes on.
     """
+    _check_seeds(seeds)
     variants = read_variants(configs, overrides)
-    _check_shared_text(variants)
+    _check_files(variants)
     chosen = choose_reference(variants, reference)
     devices = find_devices(jobs, chosen.config.run.device)
     experiment = _Experiment(variants, chosen, tuple(seeds), tuple(overrides), Path(output), devices)
     corpora = _corpora(variants)
     groups = group_languages(corpora[chosen.name])
-    steps_of = {"steps": experiment.own_steps}
-    outcomes = {"steps": _read(experiment.run(experiment.own_steps), groups)}
-    for budget in (name for name in budgets if name != "steps"):
-        if budget == "seconds":
-            cost = _mean_step_seconds(outcomes["steps"])
-        else:
-            cost = {name: flops_of_a_step(variant.config, corpora[name]) for name, variant in variants.items()}
-        steps_of[budget] = planned_steps(
-            experiment.output / _PLAN, budget, cost, own=experiment.own_steps, reference=chosen.name
-        )
-        outcomes[budget] = _read(experiment.run(steps_of[budget]), groups)
-    for budget, own in outcomes.items():
-        draw(own, experiment.output / f"{budget}.png")
-    metric = chosen.config.validation.metric
-    text = f"Retrieval accuracy on {metric}, percent, mean of both directions; {describe_groups(groups)}. "
-    text += f"Mean ± deviation over {len(seeds)} seeds.\n"
-    for budget, own in outcomes.items():
-        text += f"\nEqual {budget}:\n\n{accuracy_table(variants, own, chosen.name, groups, steps_of[budget])}"
+    experiment.output.mkdir(parents=True, exist_ok=True)
+    compared: dict[str, tuple[dict[str, int], Outcomes]] = {}
+    for budget in dict.fromkeys(budgets):
+        steps = experiment.own_steps
+        if budget != "steps":
+            costs = _costs(experiment, budget, corpora, groups)
+            steps = planned_steps(experiment.output / _PLAN, budget, costs, own=steps, reference=chosen.name)
+        compared[budget] = steps, _read(experiment.run(steps), groups)
+        draw(compared[budget][1], experiment.output / f"{budget}.png")
+    text = _tables(experiment, scored_groups(groups, [outcomes for _, outcomes in compared.values()]), compared)
     with atomic_write(experiment.output / "table.md", "w") as file:
         file.write(text)
     return text
-
-
-def _read(runs: Mapping[str, Sequence[Run]], groups: Groups) -> dict[str, list[Outcome]]:
-    return {name: [read_outcome(run, groups) for run in own] for name, own in runs.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ems.experiments.table import Outcomes
-from ems.training.figures import blank_figure
+from ems.training.figures import blank_figure, save_figure
 
 
 def draw(outcomes: Outcomes, path: Path) -> bool:
@@ -35,5 +35,5 @@ def draw(outcomes: Outcomes, path: Path) -> bool:
     for axes in (over_pairs, over_seconds):
         axes.grid(alpha=0.3)
     over_seconds.legend(fontsize="small")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from ems.data.stream import PairStream
 from ems.errors import InputError
 from ems.experiments.variants import Run
 from ems.training.tracking import read_metrics
+
+logger = logging.getLogger(__name__)
 
 _FIRST_STEPS = 10  # slower than the others: memory and threads are new
 
@@ -96,7 +99,7 @@ def read_outcome(run: Run, groups: Groups) -> Outcome:
     """Read the folder of a finished run; accuracy is that of `validation.metric` after the last step.
 
     Raises:
-        InputError: the run is not finished, or its records are damaged.
+        InputError: the run is not finished, or was not scored on any language pair with the hub.
     """
     metric = run.variant.config.validation.metric
     records = read_metrics(run.folder / "metrics.jsonl")
@@ -106,6 +109,8 @@ def read_outcome(run: Run, groups: Groups) -> Outcome:
     prefix = f"validation/{metric}/"
     by_pair = {key.removeprefix(prefix): value for key, value in scored[-1].items() if key.startswith(prefix)}
     by_language = {code: value for pair, value in by_pair.items() if (code := _partner(pair, groups.hub))}
+    if not by_language:
+        raise InputError(f"{run.folder}: validation.metric {metric!r} has no language pair with {groups.hub!r}")
     unseen = [value for pair, value in by_pair.items() if _partner(pair, groups.hub) is None]
     rates = [record["time/pairs_per_second"] for record in records if "time/pairs_per_second" in record]
     return Outcome(
@@ -115,6 +120,17 @@ def read_outcome(run: Run, groups: Groups) -> Outcome:
         step_seconds=run.variant.config.batching.pairs / float(np.median(rates[_FIRST_STEPS:] or rates)),
         curve=_curve(records, metric, [pair for pair in by_pair if _partner(pair, groups.hub) is not None]),
     )
+
+
+def scored_groups(groups: Groups, outcomes: Iterable[Mapping[str, Sequence[Outcome]]]) -> Groups:
+    """Leave out of the groups what some run was not scored on, and say so."""
+    every = [outcome for own in outcomes for runs in own.values() for outcome in runs]
+    scored = set.intersection(*(set(outcome.by_language) for outcome in every))
+    missing = sorted({code for codes in groups.members.values() for code in codes} - scored)
+    if missing:
+        logger.warning("not in the groups of the tables, as validation.metric has no score of them: %s", missing)
+    members = {name: tuple(code for code in codes if code in scored) for name, codes in groups.members.items()}
+    return Groups(groups.hub, {name: codes for name, codes in members.items() if codes})
 
 
 def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> float:

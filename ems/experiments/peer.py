@@ -49,6 +49,8 @@ def check_ranking(config: Config) -> None:
         "objective.margin": objective.margin == 0,
         "objective.both_directions": not objective.both_directions,
         "objective.mask_duplicates": not objective.mask_duplicates,
+        "objective.mask_token": not objective.mask_token,
+        "run.precision": config.run.precision == "fp32" or config.run.device == "cpu",
         "batching.max_tokens": config.batching.max_tokens is None,
     }
     for key, fits in wanted.items():

@@ -80,6 +80,7 @@ class _Workers:
 
     def __init__(self, runs: Sequence[Run], devices: Sequence[Device], shared: Sequence[str]) -> None:
         self.failed: list[Run] = []
+        self.error: OSError | None = None  # what kept a run from being started
         self.stopping = threading.Event()
         self._shared = shared
         self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
@@ -93,6 +94,9 @@ class _Workers:
     def _work(self, place: int, device: Device) -> None:
         try:
             self._take_turns(place, device)
+        except OSError as error:
+            self.error = error
+            self.stopping.set()
         finally:
             self._ended[place].set()
 
@@ -168,6 +172,7 @@ def train_all(runs: Sequence[Run], devices: Sequence[Device], shared: Sequence[s
     Raises:
         InputError: a run folder holds something else; nothing was started.
         RunError: runs failed; the others are done.
+        OSError: a run could not be started, or its log not be written; those under way were finished.
         Interrupted: a signal came; the same command goes on.
     """
     left = [run for run in runs if not is_done(run, shared)]
@@ -179,6 +184,8 @@ def train_all(runs: Sequence[Run], devices: Sequence[Device], shared: Sequence[s
         workers.run()
     except KeyboardInterrupt:
         raise Interrupted("stopped; the same command goes on") from None
+    if workers.error is not None:
+        raise workers.error
     if workers.failed:
         names = ", ".join(str(run.folder) for run in workers.failed)
         raise RunError(f"{len(workers.failed)} runs failed, all others are done: {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,15 @@ def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict
     """Load the configs of an experiment, by name, in the order given.
 
     Raises:
-        InputError: a config cannot be used, two have one name, or validation.metric differs or has no evaluation set.
+        InputError: a config cannot be used or may stop early, two have one name, or validation.metric differs.
     """
     variants: dict[str, Variant] = {}
     for path in map(Path, paths):
         config = load_config(path, list(overrides))
         if path.stem in variants:
             raise InputError(f"{path} has the name of {variants[path.stem].path}; give each config a name of its own")
+        if config.training.patience is not None:
+            raise InputError(f"{path}: training.patience ends runs early; budgets need null, and runs of full length")
         variants[path.stem] = Variant(path.stem, path, _title(path), config)
     metrics = {variant.name: variant.config.validation.metric for variant in variants.values()}
     if len(set(metrics.values())) > 1:
@@ -82,7 +85,8 @@ class Run:
     def overrides(self, shared: Sequence[str]) -> list[str]:
         """List the overrides that make the variant's config this run's."""
         config = self.variant.config
-        own = [f"run.folder={self.folder}", f"run.seed={self.seed}", f"training.max_steps={self.max_steps}"]
+        folder = json.dumps(str(self.folder), ensure_ascii=False)  # YAML would end it at " #"
+        own = [f"run.folder={folder}", f"run.seed={self.seed}", f"training.max_steps={self.max_steps}"]
         if config.training.validate_every_steps == config.training.max_steps:  # at the end only
             own.append(f"training.validate_every_steps={self.max_steps}")
         return [*shared, *own]

@@ -1,9 +1,12 @@
-"""An empty figure to draw curves in, where matplotlib is installed."""
+"""Figures to draw curves in, where matplotlib is installed, and how they are written."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
+
+from ems.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -23,3 +26,9 @@ def blank_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -27,14 +27,15 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
     """Approximate U Vᵀ of the singular value decomposition U S Vᵀ.
 
     Args:
-        matrix: float (rows, columns); a zero matrix stays zero. On a GPU it is computed in bfloat16, elsewhere in
-            float32, as that is fastest.
+        matrix: float (rows, columns); a zero matrix stays zero. On a GPU with bfloat16 it is computed in that,
+            elsewhere in float32, as that is fastest.
 
     Returns:
         The same shape and dtype, singular values between about 0.7 and 1.2.
     """
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
+    in_half = matrix.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    x = matrix.bfloat16() if in_half else matrix.float()
     x = x / x.norm().clamp_min(1e-7)  # the largest singular value is then at most 1
     tall = len(x) > x.shape[1]
     x = x.T if tall else x
@@ -68,7 +69,16 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "parts": 1, "amsgrad": False}
+        # `fused` also makes `load_state_dict` put each step count where its weight is, as the fused kernel wants it.
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "betas": betas,
+            "eps": eps,
+            "parts": 1,
+            "amsgrad": False,
+            "fused": True,
+        }
         super().__init__(list(groups), defaults)
 
     @torch.no_grad()
@@ -109,7 +119,7 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=True,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -12,7 +12,7 @@ from ems.model.heads import ReconstructionHead
 from ems.model.layers import SelfAttention
 from ems.training.muon import Muon
 
-WSD_DECAY = 0.4
+WSD_DECAY = 0.4  # share of the steps in which "wsd" decays; as good as linear decay in docs/records.md
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, schedule: str) -> float:
@@ -23,7 +23,8 @@ def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, schedu
         warmup_steps: steps of linear warm-up; step `warmup_steps - 1` is the first at the full rate.
         max_steps: steps of the whole training, at which the decay reaches 0.
         schedule: "cosine" (half a cosine over all steps, times the warm-up, as in the authors' recipe), "linear"
-            (from the end of the warm-up to 0) or "constant".
+            (from the end of the warm-up to 0), "wsd" (constant, then linear to 0 over the last `WSD_DECAY` of the
+            steps) or "constant".
 
     Returns:
         A factor in [0, 1]; above 0 at every step before `max_steps`.

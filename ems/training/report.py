@@ -11,7 +11,7 @@ import numpy as np
 from ems.config import Config
 from ems.data.holdout import HoldOut
 from ems.data.preparation import PreparedCorpus
-from ems.training.figures import blank_figure
+from ems.training.figures import blank_figure, save_figure
 from ems.training.tracking import read_metrics
 
 
@@ -46,6 +46,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
         ("train/loss", "loss"),
         ("train/loss_xtr", "reconstruction (XTR)"),
         ("train/loss_contrastive", "contrastive"),
+        ("train/loss_distillation", "distance to the teacher"),
     ):
         steps, values = _column(records, key)
         if steps:
@@ -61,7 +62,7 @@ def draw_curves(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
     scores.legend()
     for axes in (losses, scores):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
     return True
 
 

@@ -46,6 +46,13 @@ def memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+_SHOWN_LOSSES = (
+    ("xtr", "train/loss_xtr"),
+    ("con", "train/loss_contrastive"),
+    ("teacher", "train/loss_distillation"),
+)
+
+
 class Tracker:
     """Write one flat record a step to every place that a person or program looks at.
 
@@ -84,11 +91,7 @@ class Tracker:
         """Move the progress bar by a step."""
         shown = {
             "loss": f"{record['train/loss']:.3f}",
-            **{
-                name: f"{record[key]:.3f}"
-                for name, key in (("xtr", "train/loss_xtr"), ("con", "train/loss_contrastive"))
-                if key in record
-            },
+            **{name: f"{record[key]:.3f}" for name, key in _SHOWN_LOSSES if key in record},
             "pairs/s": f"{record['time/pairs_per_second']:.0f}",
             "tok/s": f"{record['time/tokens_per_second']:.0f}",
             "mem": f"{memory_bytes(self.device) / 2**30:.1f}G",

@@ -67,7 +67,7 @@ class Trainer:
         self.device = choose_device(None if config.run.device == "auto" else config.run.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.teacher = open_teacher(config.objective, corpus)
+        self.teacher = self.ranks.told_once(lambda: open_teacher(config.objective, corpus))
         sizes = corpus.tokenizer.vocab_size, len(corpus.languages)
         self.model = build_model(config, *sizes, self.teacher.size if self.teacher else None).to(self.device)
         self.config = with_token_budget(config, self.model, self.ranks)

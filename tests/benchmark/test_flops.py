@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ems.benchmark.flops import encoder_flops, heads_flops
 from ems.benchmark.plain import embed
-from ems.config import ModelConfig
+from ems.config import ModelConfig, ObjectiveConfig
+from ems.data.packing import pack
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 
@@ -61,6 +62,26 @@ def test_the_heads_and_the_cosines(tied):
         return source @ target.T, target @ source.T
 
     assert heads_flops(pairs, shape, VOCABULARY) == counted(heads)
+
+
+def test_a_modern_encoder_has_three_matrices_in_its_feed_forward_block():
+    shape = small(tied=False).model_copy(update={"architecture": "modern"})
+    sizes = EncoderSizes(VOCABULARY, 2, 16, 4, 40, 9, architecture="modern")
+    encoder = DualEncoder(sizes, HeadSizes(3, 6, 12, False)).encoder.eval()
+    packed = pack(np.full(35, 3), np.full(5, 7))
+    attention = 2 * 4 * 5 * 7 * 7 * 16  # which the counter does not know in the form that the CPU has
+    assert encoder_flops(np.full(5, 7), shape) == counted(lambda: encoder(packed)) + attention
+
+
+def test_heads_that_are_left_out_and_losses_without_weight_cost_nothing():
+    pairs, shape = 4, small(tied=False).model_copy(update={"projection_size": 0, "reconstruction_hidden": False})
+    output, cosines = 2 * (6 + 16) * VOCABULARY, 2 * pairs * pairs * 16
+    assert heads_flops(pairs, shape, VOCABULARY) == 2 * pairs * output + 2 * cosines
+    one_way = ObjectiveConfig(both_directions=False)
+    assert heads_flops(pairs, shape, VOCABULARY, one_way) == 2 * pairs * output + cosines
+    ranking = ObjectiveConfig(reconstruction_weight=0.0)
+    assert heads_flops(pairs, shape, VOCABULARY, ranking) == 2 * cosines
+    assert heads_flops(pairs, shape, VOCABULARY, ObjectiveConfig(contrastive_weight=0.0)) == 2 * pairs * output
 
 
 def test_each_sentence_attends_to_itself_only():

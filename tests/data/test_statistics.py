@@ -44,6 +44,30 @@ def test_of_a_large_language_pair_rows_spread_over_it_are_looked_at(
     assert german.tokens == pytest.approx((4 / 3, 7 / 3))  # rows 0, 2 and 4
 
 
+def test_repetitions_are_found_in_a_sample_of_a_large_language_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that come twice, far apart; one side of them three times as often."""
+    rows = [(f"a{i} b", f"c{i // 3} d") for i in range(6000)]
+    write_tsv(tmp_path / "corpus", {"a.en-de.tsv": rows, "b.en-de.tsv": rows})
+    prepare_all(tmp_path / "corpus", tmp_path / "prepared", WordTokenizer(vocab_size=60_000))
+    monkeypatch.setattr(statistics, "SAMPLE", 2000)
+    (german,) = corpus_statistics(open_shards(tmp_path / "prepared", "words"))
+    assert (german.pairs, german.sampled) == (12_000, 2000)
+    # Words share ids now and then: 6,000 of them fall on 60,000.
+    assert german.repeated == pytest.approx(1 / 2, abs=0.06)
+    assert german.distinct == pytest.approx((1 / 2, 1 / 6), abs=0.06)
+
+
+def test_one_sentence_over_and_over_counts_as_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tsv(tmp_path / "corpus", {"a.en-de.tsv": [("a b", "c d")] * 500})
+    prepare_all(tmp_path / "corpus", tmp_path / "prepared", WordTokenizer())
+    monkeypatch.setattr(statistics, "SAMPLE", 5)
+    (german,) = corpus_statistics(open_shards(tmp_path / "prepared", "words"))
+    assert german.repeated > 0.99
+    assert max(german.distinct) < 0.01
+
+
 def test_the_table_has_a_line_for_each_language_pair(prepared: Path) -> None:
     head, french, german = statistics_table(corpus_statistics(open_shards(prepared, "words"))).splitlines()
     assert head.split("  ")[0] == "languages"

@@ -68,6 +68,8 @@ def test_the_digest_knows_vectors_and_sentences(tmp_path: Path) -> None:
         ("a\nb\n", np.eye(2, dtype=np.int64), "does not hold a matrix of floats"),
         ("", np.zeros((0, 3)), "does not hold a matrix of floats"),
         ("a\nb\n", np.array([["a"], ["b"]], dtype=object), "cannot be read"),
+        ("a\nb\n", np.array([[1.0, 2.0], [np.nan, 0.0]]), r"row 1 \(line 2\) is not finite"),
+        ("a\nb\n", np.array([[1e300, 2.0], [0.0, 0.0]]), r"row 0 \(line 1\) is not finite in float32"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, text: str, vectors: np.ndarray, wanted: str) -> None:

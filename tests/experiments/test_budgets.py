@@ -39,6 +39,16 @@ def test_what_was_planned_stays_whatever_is_measured_later(tmp_path: Path) -> No
     assert json.loads(path.read_text()) == {"seconds": later}
 
 
+def test_a_plan_for_another_reference_or_other_steps_of_it_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    cost = {"full": 1.0, "light": 0.5}
+    own = {"full": 1000, "light": 1000}
+    assert planned_steps(path, "seconds", cost, own=own, reference="full") == {"full": 1000, "light": 2000}
+    assert planned_steps(path, "seconds", cost, own=own, reference="light") == {"full": 500, "light": 1000}
+    fewer = {"full": 300, "light": 300}
+    assert planned_steps(path, "seconds", cost, own=fewer, reference="full") == {"full": 300, "light": 600}
+
+
 def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text('{"seconds": [1, 2]}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from ems.data.preparation import prepare_corpus
 from ems.errors import InputError, RunError
+from ems.experiments import runner
 from ems.experiments.command import run_experiment
 from ems.experiments.outcomes import group_languages
 from ems.experiments.runner import find_devices
@@ -98,7 +100,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     good, bad = write_variants(tmp_path, full="", hot="objective:\n  temperature: 1.0e-40\n")
-    with pytest.raises(RunError, match=r"1 runs failed, all others are done: .*hot/seed-0"):
+    with pytest.raises(RunError, match=r"1 runs failed, all others are done: .*hot/6-steps/seed-0"):
         run_experiment([good, bad], tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
     assert (tmp_path / "out" / "full" / "6-steps" / "seed-0" / "scores.json").exists()
     assert "not finite" in (tmp_path / "out" / "hot" / "6-steps" / "seed-0.log").read_text()
@@ -108,6 +110,31 @@ def test_variants_without_shared_text_are_refused(tmp_path: Path) -> None:
     paths = write_variants(tmp_path, full="")
     with pytest.raises(InputError, match=r"corpus\.prepared is not set"):
         run_experiment(paths, tmp_path / "out", overrides=tiny_overrides(tmp_path))
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    full, wide = write_variants(tmp_path, full="", wide="tokenizer:\n  type: bpe\n")
+    with pytest.raises(InputError, match="--seeds names 1 twice"):
+        run_experiment([full], tmp_path / "out", seeds=(0, 1, 1), overrides=shared(tmp_path))
+    with pytest.raises(InputError, match="tokenizer"):
+        run_experiment([full, wide], tmp_path / "out", overrides=shared(tmp_path))
+    (tmp_path / "far.yaml").write_text(
+        f"extends: {full.name}\nobjective:\n  distillation_weight: 1.0\n"
+        "  teacher: {sentences: nowhere.txt, vectors: nowhere.npy}\n"
+    )
+    with pytest.raises(InputError, match=r"far\.yaml: objective\.teacher\.sentences: there is no nowhere\.txt"):
+        run_experiment([full, tmp_path / "far.yaml"], tmp_path / "out", overrides=shared(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_cannot_be_started_ends_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*arguments: object, **named: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    (full,) = write_variants(tmp_path, full="")
+    monkeypatch.setattr(runner.subprocess, "Popen", no_room)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        run_experiment([full], tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
 
 
 @pytest.mark.slow

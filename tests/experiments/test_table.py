@@ -9,8 +9,7 @@ from typing import cast
 import pytest
 
 from ems.config import Config
-from ems.errors import InputError
-from ems.experiments.outcomes import Groups, Outcome, steps_for_equal
+from ems.experiments.outcomes import Groups, Outcome
 from ems.experiments.table import accuracy_table, describe_groups, spread
 from ems.experiments.variants import Variant
 
@@ -54,13 +53,3 @@ def test_one_seed_has_no_deviation() -> None:
 
 def test_groups_are_named() -> None:
     assert describe_groups(GROUPS) == "Latin script: de; other script: ja, ru"
-
-
-def test_steps_for_equal_spending() -> None:
-    assert steps_for_equal("seconds", {"full": 0.5, "fast": 0.2, "slow": 1.5}, "full", 30) == {
-        "full": 30,
-        "fast": 75,
-        "slow": 10,
-    }
-    with pytest.raises(InputError, match="slow cannot take a step at equal flops"):
-        steps_for_equal("flops", {"full": 1.0, "slow": 100.0}, "full", 30)

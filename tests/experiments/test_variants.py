@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ems.config import load_config
 from ems.errors import InputError
 from ems.experiments.variants import choose_reference, plan, read_variants
 
@@ -74,12 +75,23 @@ def test_a_run_overrides_folder_seed_and_steps_after_what_all_share(paths: list[
     shared = ["run.device=cpu"]
     assert ended.overrides(shared) == [
         "run.device=cpu",
-        f"run.folder={tmp_path / 'bare' / '7-steps' / 'seed-3'}",
+        f'run.folder="{tmp_path / "bare" / "7-steps" / "seed-3"}"',
         "run.seed=3",
         "training.max_steps=7",
         "training.validate_every_steps=7",  # as in the config: after the last step only
     ]
     assert "validate_every_steps" not in " ".join(between.overrides(shared))
+
+
+def test_a_folder_is_taken_as_it_stands_whatever_yaml_makes_of_it(paths: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / "try #1: no"
+    (run,) = plan(read_variants(paths[:1], []), {"bare": 7}, [3], odd)
+    assert load_config(run.variant.path, run.overrides([])).run.folder == str(odd / "bare" / "7-steps" / "seed-3")
+
+
+def test_runs_that_may_end_early_are_refused(paths: list[Path]) -> None:
+    with pytest.raises(InputError, match=r"bare\.yaml: training\.patience ends runs early"):
+        read_variants(paths, ["training.patience=3"])
 
 
 def test_configs_that_cannot_be_compared_are_refused(paths: list[Path], tmp_path: Path) -> None:

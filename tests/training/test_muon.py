@@ -99,3 +99,18 @@ def test_a_weight_without_a_gradient_does_not_move() -> None:
     Muon(groups, lr=0.1).step()
     assert torch.equal(matrix, before[0])
     assert torch.equal(vector, before[1])
+
+
+def test_a_restored_step_count_lies_where_its_weight_does_as_the_fused_kernel_wants_it() -> None:
+    def fresh(device: str) -> Muon:
+        weight = nn.Parameter(torch.ones(3, device=device))
+        return Muon([{"params": [weight], "weight_decay": 0.0, "orthogonal": False}], lr=0.1)
+
+    here = fresh("cpu")
+    (weight,) = here.param_groups[0]["params"]
+    weight.grad = torch.ones(3)
+    here.step()
+    elsewhere = fresh("meta")  # stands for a GPU
+    elsewhere.load_state_dict(here.state_dict())
+    (state,) = elsewhere.state.values()
+    assert {name: value.device.type for name, value in state.items()} == dict.fromkeys(state, "meta")

@@ -1,0 +1,73 @@
+"""What is read from finished runs, worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ems.config import load_config
+from ems.errors import InputError
+from ems.experiments.outcomes import Groups, Outcome, read_outcome, scored_groups
+from ems.experiments.variants import Run, Variant
+from tests.tiny import ROOT
+
+GROUPS = Groups("en", {"Latin script": ("de",), "other script": ("ja", "ru"), "less data": ("luo",)})
+SET = "validation/embedded:grammar"
+
+
+def finished(folder: Path, records: list[dict[str, Any]]) -> Run:
+    path = ROOT / "configs" / "quickstart.yaml"
+    config = load_config(path, ["batching.pairs=50", "training.max_steps=4"])
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return Run(Variant("full", path, "", config), 0, folder, 4)
+
+
+def step(number: int, rate: float) -> dict[str, Any]:
+    seconds = {"time/pairs_per_second": rate, "time/train_seconds": 2.0 * number}
+    return {"step": number, "train/pairs_seen": 50 * number, **seconds}
+
+
+def scores(number: int, en_de: float, en_ja: float, de_ja: float) -> dict[str, Any]:
+    pairs = {"en-de": en_de, "ja-en": en_ja, "de-ja": de_ja}
+    return {"step": number, SET: 0.9, **{f"{SET}/{pair}": value for pair, value in pairs.items()}}
+
+
+def test_an_outcome_is_that_of_the_last_step_with_the_hub_apart(tmp_path: Path) -> None:
+    run = finished(
+        tmp_path / "run",
+        [step(1, 10), step(2, 25), scores(2, 0.2, 0.4, 0.05), step(3, 25), step(4, 100), scores(4, 0.5, 0.7, 0.1)],
+    )
+    outcome = read_outcome(run, GROUPS)
+    assert outcome.by_language == {"de": 0.5, "ja": 0.7}
+    assert outcome.trained == pytest.approx(0.6)
+    assert outcome.unseen == pytest.approx(0.1)
+    assert outcome.step_seconds == pytest.approx(50 / 25)  # the median rate
+    assert outcome.curve == ((100, 4.0, pytest.approx(0.3)), (200, 8.0, pytest.approx(0.6)))
+    assert outcome.group(("de", "ja")) == pytest.approx(0.6)
+
+
+def test_a_run_without_scores_of_its_last_step_is_named(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", [step(1, 10), scores(1, 0.2, 0.4, 0.05), step(4, 10)])
+    with pytest.raises(InputError, match="run holds no scores of step 4; delete it"):
+        read_outcome(run, GROUPS)
+
+
+def test_a_run_that_was_not_scored_with_the_hub_is_named(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", [step(4, 10), {"step": 4, SET: 0.3, f"{SET}/de-ja": 0.3}])
+    with pytest.raises(InputError, match="'embedded:grammar' has no language pair with 'en'"):
+        read_outcome(run, GROUPS)
+
+
+def test_languages_without_a_score_are_left_out_of_the_groups_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    def outcome(*codes: str) -> Outcome:
+        return Outcome(0.5, None, dict.fromkeys(codes, 0.5), 1.0, ())
+
+    with caplog.at_level(logging.WARNING):
+        groups = scored_groups(GROUPS, [{"full": [outcome("de", "ja", "ru")], "light": [outcome("de", "ru")]}])
+    assert groups == Groups("en", {"Latin script": ("de",), "other script": ("ru",)})
+    assert "['ja', 'luo']" in caplog.text
