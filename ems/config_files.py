@@ -54,19 +54,21 @@ def read_files(path: Path) -> list[ConfigFile]:
         InputError: a file cannot be read, is not YAML or no mapping, or extends a missing file or itself.
     """
     files: list[ConfigFile] = []
-    extends: str | None = None
     while True:
         file, further = _read_file(path)
         files.insert(0, file)
         if further is None:
             return files
-        extends, path = further, path.parent / further
-        if any(path.resolve() == earlier.path.resolve() for earlier in files):
-            line = line_of(file.node, ("extends",))
-            raise InputError(f"{file.path}, line {line}: extends {short(extends)}, which extends this one")
-        if not path.is_file():
-            line = line_of(file.node, ("extends",))
-            raise InputError(f"{file.path}, line {line}: extends {short(extends)}, but there is no {path}")
+        path = path.parent / further
+        where = f"{file.path}, line {line_of(file.node, ('extends',))}: extends {short(further)}"
+        try:
+            again, there = any(path.resolve() == earlier.path.resolve() for earlier in files), path.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, no name of a file, links in a circle
+            raise InputError(f"{where}, which cannot be opened: {error}") from None
+        if again:
+            raise InputError(f"{where}, which extends this one")
+        if not there:
+            raise InputError(f"{where}, but there is no file {path}")
 
 
 def _merge(general: dict[str, Any], special: dict[str, Any]) -> dict[str, Any]:

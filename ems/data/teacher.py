@@ -51,7 +51,7 @@ def _read_blocks(path: Path) -> Iterator[list[str]]:
 def _open_vectors(path: Path) -> np.ndarray:
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"objective.teacher.vectors: {path} cannot be read: {error}") from None
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise InputError(f"objective.teacher.vectors: {path} does not hold a matrix of floats, one row a sentence")

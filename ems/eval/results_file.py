@@ -24,8 +24,8 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def _is_score(value: Any) -> bool:
-    # Fractions, percent, or counts of rows; nothing else can be.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    # Fractions, percent, counts of rows, or the logarithm that uniformity is, which is below 0; nothing else can be.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _is_outcome(value: Any) -> bool:
@@ -33,7 +33,7 @@ def _is_outcome(value: Any) -> bool:
     if not isinstance(score, str) or not re.fullmatch("[0-9]+", score):
         return False
     if isinstance(of, int):
-        return _is_score(of)
+        return _is_score(of) and of >= 0
     return isinstance(of, str) and len(of) == len(score) and bool(re.fullmatch("[0-9]+", of))
 
 

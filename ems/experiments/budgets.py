@@ -31,14 +31,24 @@ def steps_for_equal(budget: str, cost: Mapping[str, float], reference: str, max_
     return steps
 
 
-def _read_plan(path: Path) -> dict[str, dict[str, int]]:
+def read_plan(path: Path) -> dict[str, dict[str, int]]:
+    """Read the steps of each variant at each budget; none where there is no file yet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(budget): {str(name): int(n) for name, n in steps.items()} for budget, steps in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} cannot be used: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be used: {error}; delete it, and steps are planned anew") from None
+    plans = list(found.values()) if isinstance(found, dict) else [None]
+    for steps in plans:
+        numbers = steps.values() if isinstance(steps, dict) else [None]
+        if not all(type(number) is int and number >= 1 for number in numbers):
+            raise InputError(f"{path} cannot be used: it does not hold steps by budget and variant; delete it")
+    return dict(found)
 
 
 def _near(steps: int, others: Iterable[int]) -> int:
@@ -63,7 +73,7 @@ def planned_steps(
     Raises:
         InputError: the file is damaged, or a variant could not take a single step.
     """
-    plans = _read_plan(path)
+    plans = read_plan(path)
     known = plans.get(budget, {})
     if known.get(reference) != own[reference]:  # planned for another reference, or for other steps of it
         known = {}

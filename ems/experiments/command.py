@@ -11,7 +11,7 @@ import numpy as np
 
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.errors import InputError
-from ems.experiments.budgets import planned_steps
+from ems.experiments.budgets import planned_steps, read_plan
 from ems.experiments.curves import draw
 from ems.experiments.outcomes import (
     Groups,
@@ -87,6 +87,26 @@ def _check_files(variants: Mapping[str, Variant]) -> None:
                     raise InputError(f"{variant.path}: objective.teacher.{key}: there is no {place}")
 
 
+def _check_languages(
+    variants: Mapping[str, Variant], corpora: Mapping[str, PreparedCorpus], reference: Variant
+) -> None:
+    wanted = corpora[reference.name].languages
+    for name, corpus in corpora.items():
+        if set(corpus.languages) != set(wanted):
+            raise InputError(
+                f"{variants[name].path}: its text has the languages {', '.join(corpus.languages)}, that of "
+                f"{reference.path} {', '.join(wanted)}; their means cannot be compared"
+            )
+
+
+def _check_output(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be made: {error.strerror}") from None
+    read_plan(output / _PLAN)
+
+
 def _check_seeds(seeds: Sequence[int]) -> None:
     twice = next((seed for seed in seeds if list(seeds).count(seed) > 1), None)
     if twice is not None:
@@ -154,11 +174,12 @@ def run_experiment(
     variants = read_variants(configs, overrides)
     _check_files(variants)
     chosen = choose_reference(variants, reference)
+    _check_output(Path(output))
     devices = find_devices(jobs, chosen.config.run.device)
     experiment = _Experiment(variants, chosen, tuple(seeds), tuple(overrides), Path(output), devices)
     corpora = _corpora(variants)
+    _check_languages(variants, corpora, chosen)
     groups = group_languages(corpora[chosen.name])
-    experiment.output.mkdir(parents=True, exist_ok=True)
     compared: dict[str, tuple[dict[str, int], Outcomes]] = {}
     for budget in dict.fromkeys(budgets):
         steps = experiment.own_steps

@@ -99,8 +99,18 @@ def read_outcome(run: Run, groups: Groups) -> Outcome:
     """Read the folder of a finished run; accuracy is that of `validation.metric` after the last step.
 
     Raises:
-        InputError: the run is not finished, or was not scored on any language pair with the hub.
+        InputError: the run is not finished, its records are damaged, or no language pair with the hub was scored.
     """
+    try:
+        return _outcome(run, groups)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        if isinstance(error, InputError):
+            raise
+        path = run.folder / "metrics.jsonl"
+        raise InputError(f"{path} is damaged ({error!r:.100}); delete {run.folder}, and it is trained again") from None
+
+
+def _outcome(run: Run, groups: Groups) -> Outcome:
     metric = run.variant.config.validation.metric
     records = read_metrics(run.folder / "metrics.jsonl")
     scored = [record for record in records if f"validation/{metric}" in record]
@@ -113,6 +123,8 @@ def read_outcome(run: Run, groups: Groups) -> Outcome:
         raise InputError(f"{run.folder}: validation.metric {metric!r} has no language pair with {groups.hub!r}")
     unseen = [value for pair, value in by_pair.items() if _partner(pair, groups.hub) is None]
     rates = [record["time/pairs_per_second"] for record in records if "time/pairs_per_second" in record]
+    if len(rates) != run.max_steps:
+        raise ValueError(f"{len(rates)} steps of {run.max_steps}")
     return Outcome(
         trained=float(np.mean(list(by_language.values()))),
         unseen=float(np.mean(unseen)) if unseen else None,

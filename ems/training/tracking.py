@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import resource
 import sys
@@ -12,15 +13,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ems.errors import InputError
 from ems.files import atomic_write
+
+logger = logging.getLogger(__name__)
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines after step `step` (and a half-written last one), so that a resumed run continues the file."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
+    """Drop the lines after step `step` (and a half-written last one), so that a resumed run continues the file.
+
+    Where a line before that is damaged or missing, those after it are dropped, too, with a warning.
+    """
+    kept: list[bytes] = []
+    last = 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -29,13 +36,35 @@ def cut_metrics(path: Path, step: int) -> None:
         if not whole or record["step"] > step:
             break
         kept.append(line)
+        last = record["step"]
+    if last < step:
+        logger.warning("%s has no whole records of steps %d to %d any more", path, last + 1, step)
+    if not lines:
+        return
     with atomic_write(path) as file:
         file.writelines(kept)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl back: one flat dict a line."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Read metrics.jsonl back: one flat dict a line.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it is no record.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise InputError(f"{path}, line {number}: no record of a step")
+        records.append(record)
+    return records
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -11,6 +11,8 @@ import pytest
 from ems.errors import InputError
 from ems.eval.benchmarks.health import evaluate_health
 from ems.eval.health import alignment, language_identity, occurrences, uniformity
+from ems.eval.results_file import read_results
+from ems.eval.suite import run_suite
 
 RNG = np.random.default_rng(0)
 
@@ -124,3 +126,19 @@ def test_tokens_over_english_are_reported_of_encoders_that_count_them(tmp_path: 
     assert counted["columns"][-1] == "tokens"
     assert {language: row["tokens"] for language, row in counted["scores"].items()} == {"de": 2.0, "fr": 3.0}
     assert counted["means"]["chosen"]["tokens"] == 2.5
+
+
+def test_results_with_a_negative_uniformity_are_read_back_and_compared(tmp_path: Path) -> None:
+    write_flores(tmp_path)
+    results = [run_suite(Shifted(0.0), tmp_path, ["health"], output=tmp_path / name) for name in ("old", "new")]
+    assert results[0]["encoders"][0]["records"][0]["scores"]["de"]["uniformity"] < 0
+    assert read_results(tmp_path / "old" / "results.json") == results[0]
+
+
+def test_a_single_sentence_is_no_space_to_judge(tmp_path: Path) -> None:
+    folder = tmp_path / "flores" / "devtest"
+    folder.mkdir(parents=True)
+    for code in ("eng_Latn", "deu_Latn"):
+        (folder / f"{code}.devtest").write_text("e 1\n")
+    with pytest.raises(InputError, match="devtest: needs at least two sentences a language"):
+        evaluate_health(Shifted(0.0), tmp_path)

@@ -49,8 +49,12 @@ def test_a_plan_for_another_reference_or_other_steps_of_it_is_made_anew(tmp_path
     assert planned_steps(path, "seconds", cost, own=fewer, reference="full") == {"full": 300, "light": 600}
 
 
-def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '{"seconds": [1, 2]}', '{"seconds": {"full": 0}}', '{"seconds": {"full": Infinity}}', "[" * 100_000],
+)
+def test_a_damaged_plan_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plan.json"
-    path.write_text('{"seconds": [1, 2]}')
+    path.write_text(text)
     with pytest.raises(InputError, match=r"plan\.json cannot be used"):
         planned_steps(path, "seconds", {"full": 1.0}, own=OWN, reference="full")

@@ -118,13 +118,16 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path:
         run_experiment([full], tmp_path / "out", seeds=(0, 1, 1), overrides=shared(tmp_path))
     with pytest.raises(InputError, match="tokenizer"):
         run_experiment([full, wide], tmp_path / "out", overrides=shared(tmp_path))
+    (other,) = write_variants(tmp_path, other="corpus:\n  languages: [en, de]\n")
+    with pytest.raises(InputError, match=r"other\.yaml: its text has the languages (en, de|de, en), that of"):
+        run_experiment([full, other], tmp_path / "out", overrides=shared(tmp_path))
     (tmp_path / "far.yaml").write_text(
         f"extends: {full.name}\nobjective:\n  distillation_weight: 1.0\n"
         "  teacher: {sentences: nowhere.txt, vectors: nowhere.npy}\n"
     )
     with pytest.raises(InputError, match=r"far\.yaml: objective\.teacher\.sentences: there is no nowhere\.txt"):
         run_experiment([full, tmp_path / "far.yaml"], tmp_path / "out", overrides=shared(tmp_path))
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_run_that_cannot_be_started_ends_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,30 @@ def test_a_run_without_scores_of_its_last_step_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_not_scored_with_the_hub_is_named(tmp_path: Path) -> None:
-    run = finished(tmp_path / "run", [step(4, 10), {"step": 4, SET: 0.3, f"{SET}/de-ja": 0.3}])
+    run = finished(
+        tmp_path / "run", [*(step(number, 10) for number in (1, 2, 3, 4)), {"step": 4, SET: 0.3, f"{SET}/de-ja": 0.3}]
+    )
     with pytest.raises(InputError, match="'embedded:grammar' has no language pair with 'en'"):
+        read_outcome(run, GROUPS)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lines: [*lines[:2], "{}", *lines[2:]],
+        lambda lines: [*lines[:2], "garbage", *lines[2:]],
+        lambda lines: lines[1:],
+        lambda lines: [line.replace("0.7", '"0.7"') for line in lines],
+        lambda lines: [line.replace("0.7", "null") for line in lines],
+        lambda lines: [line.replace("pairs_per_second", "speed") for line in lines],
+    ],
+    ids=["no record", "no JSON", "a step is missing", "a string", "null", "no times"],
+)
+def test_damaged_records_are_named(tmp_path: Path, damage: Callable[[list[str]], list[str]]) -> None:
+    run = finished(tmp_path / "run", [*(step(number, 25) for number in (1, 2, 3, 4)), scores(4, 0.5, 0.7, 0.1)])
+    path = run.folder / "metrics.jsonl"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl(, line 3: | is damaged)"):
         read_outcome(run, GROUPS)
 
 

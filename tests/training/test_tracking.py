@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
+from ems.errors import InputError
 from ems.training.tracking import Tracker, cut_metrics, memory_bytes, read_metrics
 
 
@@ -28,6 +30,27 @@ def test_a_line_without_its_end_is_cut_even_if_it_parses(tmp_path):
 def test_no_file_is_nothing_to_cut(tmp_path):
     cut_metrics(tmp_path / "metrics.jsonl", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_that_a_damaged_line_takes_with_it_are_mentioned(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\ngarbage\n{"step": 3}\n')
+    cut_metrics(path, 3)
+    assert path.read_text() == '{"step": 1}\n'
+    assert "metrics.jsonl has no whole records of steps 2 to 3 any more" in caplog.text
+    caplog.clear()
+    cut_metrics(path, 1)
+    assert caplog.text == ""
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for text, place in (('{"step": 1}\n[]\n', 2), ("\n", 1), ('{"step": 1}\n{"a": 2}\n', 2), ('{"step": "\xff', 1)):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(InputError, match=rf"metrics\.jsonl, line {place}: "):
+            read_metrics(path)
+    with pytest.raises(InputError, match=r"nowhere\.jsonl cannot be read"):
+        read_metrics(tmp_path / "nowhere.jsonl")
 
 
 def test_a_tracker_appends_flat_records_and_shows_parts_speed_and_memory(tmp_path, capsys):

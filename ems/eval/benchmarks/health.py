@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ems.errors import InputError
 from ems.eval.benchmarks.flores import ENGLISH, file_codes, read_texts, require_folder
 from ems.eval.encoders import SupportsEncode, embed
 from ems.eval.health import alignment, language_identity, occurrences, uniformity
@@ -52,6 +53,8 @@ def evaluate_health(
     files = {ENGLISH: registry[ENGLISH].flores, **codes}
     texts, skipped = read_texts(folder, split, files, strict)
     check_any_left(folder, texts.keys() - {ENGLISH}, skipped)
+    if len(texts[ENGLISH]) < 2:
+        raise InputError(f"{folder}: needs at least two sentences a language to judge an embedding space by")
     vectors: dict[str, Floats] = {}
     for language, lines in texts.items():
         dimension = None if not vectors else vectors[ENGLISH].shape[1]
