@@ -118,7 +118,8 @@ def test_what_is_wrong_is_named_by_line_key_and_nearest_spelling(tmp_path: Path,
         ),
         (
             MINIMAL + "objective:\n  reconstruction_weight: 0\n  contrastive_weight: 0\n",
-            "line 7: objective: reconstruction_weight, contrastive_weight and distillation_weight are all 0",
+            "line 7: objective: reconstruction_weight, contrastive_weight and distillation_weight are all 0; "
+            "set one above 0",
         ),
         (
             MINIMAL + "batching:\n  max_tokens: 200\n",
