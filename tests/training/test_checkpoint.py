@@ -31,7 +31,7 @@ def make_run(
 ) -> tuple[DualEncoder, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = DualEncoder(EncoderSizes(20, 2, hidden, 2, 16, 6), HeadSizes(3, 4, 5, tied_output=tied))
-    config = TrainingConfig(max_steps=10, optimizer=optimizer, amsgrad=True, learning_rate=0.01)
+    config = TrainingConfig(max_steps=10, optimizer=optimizer, amsgrad=optimizer != "muon", learning_rate=0.01)
     return model, make_optimizer(model, config)
 
 
