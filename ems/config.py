@@ -164,6 +164,9 @@ class ObjectiveConfig(_Section):
     distillation_weight: float = Field(0.0, ge=0, description="weight of the distance to a teacher; 0 leaves it out")
     teacher: TeacherConfig | None = Field(None, description="whose vectors distillation aims at")
     target: Literal["counts", "set"] = Field("counts", description="token distribution that XTR aims at")
+    vocabulary: Literal["all", "step"] = Field(
+        "all", description="tokens that XTR chooses among: all, or those of the sentences of the step, which is faster"
+    )
     mask_duplicates: bool = Field(True, description="pairs that share a sentence are no negatives of each other")
     mask_token: bool = Field(False, description="replace one random token of each pair by the mask token")
 

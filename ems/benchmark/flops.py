@@ -44,7 +44,7 @@ def step_flops(
     Args:
         lengths: integer (2B,), tokens of both sides of all pairs.
         model: shape of encoder and heads.
-        vocab_size: rows of the output matrix.
+        vocab_size: rows of the output matrix that are read.
         objective: which losses are there; None stands for both of the paper.
     """
     heads = heads_flops(len(lengths) // 2, model, vocab_size, objective)

@@ -123,6 +123,7 @@ def _check_paper(config: Config) -> None:
         "training.optimizer": config.training.optimizer != "muon",
         "objective.margin": objective.margin == 0,
         "objective.both_directions": objective.both_directions,
+        "objective.vocabulary": objective.vocabulary == "all",
         "objective.distillation_weight": objective.distillation_weight == 0,
         "objective.reconstruction_weight": objective.reconstruction_weight > 0,
         "objective.contrastive_weight": objective.contrastive_weight > 0,

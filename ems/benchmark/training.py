@@ -22,6 +22,7 @@ from ems.benchmark.worker import workers
 from ems.benchmark.workload import Workload, describe
 from ems.config import Config
 from ems.data.collate import PackedBatch, collate, cut_micro_batches
+from ems.data.loader import vocabulary_of
 from ems.data.prefetch import prefetch
 from ems.data.shards import TokenPairs
 from ems.errors import InputError
@@ -51,9 +52,20 @@ def _batches(workload: Workload, config: Config, device: torch.device) -> Iterat
     for pairs in workload.steps:
         lengths = _lengths(pairs, config.model.max_tokens).reshape(2, -1).sum(axis=0)
         yield [
-            collate(pairs, rows, max_tokens=config.model.max_tokens, target=config.objective.target).pinned_for(device)
+            collate(
+                pairs,
+                rows,
+                max_tokens=config.model.max_tokens,
+                target=config.objective.target,
+                vocabulary=vocabulary_of(pairs, config),
+            ).pinned_for(device)
             for rows in cut_micro_batches(lengths, budget)
         ]
+
+
+def _vocabulary_size(workload: Workload, step: int, config: Config) -> int:
+    vocabulary = vocabulary_of(workload.steps[step], config)
+    return workload.vocab_size if vocabulary is None else len(vocabulary)
 
 
 def _our_steps(model: Any, workload: Workload, config: Config) -> Callable[[int], object]:
@@ -163,7 +175,10 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
             stages = running["ems"].do(range(rounds.stop, steps))
     counted = {name: times[WARM_UP:] for name, times in taken.items()}
     lengths = [_lengths(workload.steps[step], config.model.max_tokens) for step in rounds]
-    flops = [step_flops(row, config.model, workload.vocab_size, config.objective) for row in lengths]
+    flops = [
+        step_flops(row, config.model, _vocabulary_size(workload, step, config), config.objective)
+        for step, row in zip(rounds, lengths, strict=True)
+    ]
     records = []
     for name in names:
         times = counted[name]

@@ -35,6 +35,8 @@ class PackedBatch:
         pair_rows: int64 (B,), place of each pair in the step, to name the guilty ones.
         num_truncated: sentences that were longer than the encoder reads.
         teacher: what distillation aims at, or None.
+        vocabulary: int64 (C,), ascending ids of the tokens that reconstruction chooses among, in which the tokens of
+            `targets` are positions; None for all, and `targets` holds ids.
     """
 
     sentences: PackedSentences
@@ -45,6 +47,7 @@ class PackedBatch:
     pair_rows: np.ndarray
     num_truncated: int
     teacher: TeacherRows | None = None
+    vocabulary: Tensor | None = None
 
     @property
     def num_pairs(self) -> int:
@@ -62,6 +65,7 @@ class PackedBatch:
             self.pair_rows,
             self.num_truncated,
             None if self.teacher is None else self.teacher.each(change),
+            None if self.vocabulary is None else change(self.vocabulary),
         )
 
     def pinned_for(self, device: torch.device) -> PackedBatch:
@@ -77,6 +81,23 @@ def _cut_side(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray, limit: 
     """Take the first `limit` tokens of the chosen sentences: flat tokens and their lengths."""
     lengths = np.minimum(np.diff(offsets)[rows], limit)
     return tokens[np.repeat(offsets[:-1][rows], lengths) + ragged_positions(lengths)], lengths
+
+
+def step_vocabulary(pairs: TokenPairs, *, max_tokens: int, mask: bool = False) -> np.ndarray:
+    """Find the distinct tokens of a step: what reconstruction chooses among where not among all.
+
+    Args:
+        pairs: all pairs of the step, of all ranks; tokens not truncated.
+        max_tokens: tokens kept of each sentence.
+        mask: whether tokens are replaced by the mask token.
+
+    Returns:
+        int64 (C,), ascending.
+    """
+    rows = np.arange(len(pairs))
+    source, _ = _cut_side(pairs.src_tokens, pairs.src_offsets, rows, max_tokens)
+    translation, _ = _cut_side(pairs.tgt_tokens, pairs.tgt_offsets, rows, max_tokens)
+    return np.unique(np.concatenate([source, translation, [Tokenizer.mask_id] * mask]).astype(np.int64))
 
 
 def _mask_one_token_a_pair(tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> None:
@@ -99,6 +120,7 @@ def collate(
     mask_seed: int | None = None,
     positions: np.ndarray | None = None,
     teacher: TeacherVectors | None = None,
+    vocabulary: np.ndarray | None = None,
 ) -> PackedBatch:
     """Pack the chosen pairs of a step.
 
@@ -111,6 +133,8 @@ def collate(
             reconstruction targets as well, as the authors do. Depends on the seed and the pair's position only.
         positions: integer (B,), place of each chosen pair in the endless stream; None stands for `rows`.
         teacher: None leaves the batch without a teacher's vectors.
+        vocabulary: int64 (C,), ascending ids that reconstruction chooses among, all of the step's among them
+            (`step_vocabulary`); None stands for all there are.
 
     Returns:
         The batch, on the CPU.
@@ -126,15 +150,17 @@ def collate(
     swapped_lengths = np.concatenate([translation_lengths, source_lengths])
     other_langs = np.concatenate([pairs.tgt_langs[rows], pairs.src_langs[rows]]).astype(np.int64)
     full_lengths = np.concatenate([np.diff(pairs.src_offsets)[rows], np.diff(pairs.tgt_offsets)[rows]])
+    to_write = swapped if vocabulary is None else np.searchsorted(vocabulary, swapped)
     return PackedBatch(
         sentences=pack(tokens, lengths),
         other_langs=torch.from_numpy(other_langs),
-        targets=token_targets(swapped, swapped_lengths, kind=target),
+        targets=token_targets(to_write, swapped_lengths, kind=target),
         src_digests=_as_int64(pairs.src_digests[rows]),
         tgt_digests=_as_int64(pairs.tgt_digests[rows]),
         pair_rows=np.asarray(rows),
         num_truncated=int((full_lengths > max_tokens).sum()),
         teacher=None if teacher is None else teacher.rows_of(pairs.src_digests[rows], pairs.tgt_digests[rows]),
+        vocabulary=None if vocabulary is None else torch.from_numpy(vocabulary),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ems.config import Config
-from ems.data.collate import PackedBatch, collate, cut_micro_batches
+from ems.data.collate import PackedBatch, collate, cut_micro_batches, step_vocabulary
 from ems.data.holdout import HoldOut
 from ems.data.prefetch import prefetch
 from ems.data.shards import ShardFolder, TokenPairs
@@ -41,6 +41,13 @@ class StepBatches:
     stream_state: dict[str, Any]
     num_tokens: int
     num_truncated: int
+
+
+def vocabulary_of(pairs: TokenPairs, config: Config) -> np.ndarray | None:
+    """Find the tokens that reconstruction chooses among in a step of these pairs, of all ranks: None for all tokens."""
+    if config.objective.vocabulary == "all":
+        return None
+    return step_vocabulary(pairs, max_tokens=config.model.max_tokens, mask=config.objective.mask_token)
 
 
 class StepLoader:
@@ -97,6 +104,7 @@ class StepLoader:
         parts = split_ranks(counts, self.size)
         own = parts[self.rank]
         pairs = self.shards.fetch(pair_index[own], rows[own])
+        vocabulary = self._vocabulary(pair_index, rows)
         batches = [
             collate(
                 pairs,
@@ -106,6 +114,7 @@ class StepLoader:
                 mask_seed=config.run.seed if config.objective.mask_token else None,
                 positions=step * config.batching.pairs + own[chosen],
                 teacher=self.teacher,
+                vocabulary=vocabulary,
             )
             for chosen in cut_micro_batches(counts[own], self._budget())
         ]
@@ -118,6 +127,11 @@ class StepLoader:
             num_tokens=int(counts.sum()),
             num_truncated=int((lengths > longest).sum()),
         )
+
+    def _vocabulary(self, pair_index: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
+        if self.config.objective.vocabulary == "all":
+            return None
+        return vocabulary_of(self.shards.fetch(pair_index, rows), self.config)
 
     def _budget(self) -> int | None:
         budget = self.config.batching.max_tokens

@@ -61,9 +61,10 @@ class _Forward(nn.Module):
         return losses, projection
 
     def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int, scale: float | Tensor) -> Tensor:
+        output = self.model.reconstruction.output.weight
         return reconstruction_loss(
             hidden,
-            self.model.reconstruction.output.weight,
+            output if batch.vocabulary is None else output[batch.vocabulary],
             batch.targets,
             normalizer=num_pairs,
             scale=self.objective.reconstruction_weight * scale,

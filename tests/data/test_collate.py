@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ems.data.collate import PackedBatch, collate, cut_micro_batches, describe_pairs
+from ems.data.collate import PackedBatch, collate, cut_micro_batches, describe_pairs, step_vocabulary
 from ems.tokenizer import Tokenizer
 from tests.token_pairs import token_pairs
 
@@ -55,6 +55,25 @@ def test_each_row_reconstructs_the_other_side_in_its_language() -> None:
 def test_the_kind_of_target_reaches_the_targets() -> None:
     batch = collate(PAIRS, np.array([0]), max_tokens=10, target="set")
     assert targets_of(batch)[0] == {15: 0.5}
+
+
+def test_the_vocabulary_of_a_step_is_every_token_that_is_read_once_and_in_order() -> None:
+    assert step_vocabulary(PAIRS, max_tokens=10).tolist() == [10, 11, 12, 13, 15, 20, 25, 26, 27, 30, 31, 45]
+    assert step_vocabulary(PAIRS, max_tokens=1).tolist() == [10, 15, 20, 25, 30, 45]
+    assert step_vocabulary(PAIRS, max_tokens=1, mask=True).tolist() == [Tokenizer.mask_id, 10, 15, 20, 25, 30, 45]
+
+
+@pytest.mark.parametrize("mask_seed", [None, 5])
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [2, 0]])
+def test_with_a_vocabulary_targets_are_positions_in_it(rows: list[int], mask_seed: int | None) -> None:
+    vocabulary = step_vocabulary(PAIRS, max_tokens=3, mask=mask_seed is not None)
+    among_all = collate(PAIRS, np.array(rows), max_tokens=3, mask_seed=mask_seed)
+    batch = collate(PAIRS, np.array(rows), max_tokens=3, mask_seed=mask_seed, vocabulary=vocabulary)
+    assert among_all.vocabulary is None
+    assert batch.vocabulary is not None
+    assert batch.vocabulary.tolist() == vocabulary.tolist()
+    assert batch.vocabulary[batch.targets.tokens].tolist() == among_all.targets.tokens.tolist()
+    assert batch.targets.weights.tolist() == among_all.targets.weights.tolist()
 
 
 def test_digests_tell_which_sentences_are_equal() -> None:

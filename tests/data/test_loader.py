@@ -106,3 +106,19 @@ def test_ranks_share_the_step_of_one(setting, size):
         read = [token for part in parts for batch in part.batches for token in batch.sentences.input_ids.tolist()]
         alone = [token for batch in whole.batches for token in batch.sentences.input_ids.tolist()]
         assert sorted(read) == sorted(alone)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_all_parts_of_a_step_choose_among_the_tokens_of_the_whole_step(setting, size):
+    config, corpus, holdout = setting
+    config = config.model_copy(update={"objective": config.objective.model_copy(update={"vocabulary": "step"})})
+    stream = PairStream(holdout.counts, pairs=config.batching.pairs, sampling_temperature=1.0, seed=0)
+    (whole,) = first(loader(setting), 1)
+    read = {token for batch in whole.batches for token in batch.sentences.input_ids.tolist()}
+    for rank in range(size):
+        stream.restore(loader(setting).stream.state())
+        (step,) = first(StepLoader(corpus.shards, holdout, stream, config, rank=rank, size=size), 1)
+        for batch in step.batches:
+            # Of the tokens that were masked some are read nowhere else.
+            assert read <= set(batch.vocabulary.tolist())
+            assert len(batch.vocabulary) <= len(read) + 16

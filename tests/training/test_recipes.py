@@ -22,6 +22,7 @@ RECIPES = {
     "no contrastive loss": ["objective.contrastive_weight=0"],
     "no reconstruction loss, tied": ["objective.reconstruction_weight=0", "model.tied_output=true"],
     "muon": ["training.optimizer=muon"],
+    "reconstruction among the step's tokens": ["objective.vocabulary=step"],
     "bare heads": ["model.language_size=0", "model.projection_size=0", "model.reconstruction_hidden=false"],
     "ranking with margin": [
         "objective.reconstruction_weight=0",

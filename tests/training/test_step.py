@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ems.config import ObjectiveConfig, TeacherConfig
-from ems.data.collate import PackedBatch, collate
+from ems.data.collate import PackedBatch, collate, step_vocabulary
 from ems.data.teacher import TeacherRows
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
@@ -35,14 +35,17 @@ def make_model(*, dropout: float = 0.0, tied: bool = False, dtype: torch.dtype =
     return DualEncoder(sizes, HeadSizes(5, 6, 12, tied_output=tied, dropout=dropout)).to(dtype).train()
 
 
-def make_batches(cuts: Sequence[Sequence[int]], *, target: Any = "counts") -> list[PackedBatch]:
+def make_batches(
+    cuts: Sequence[Sequence[int]], *, target: Any = "counts", vocabulary: str = "all"
+) -> list[PackedBatch]:
     rng = np.random.default_rng(0)
     sources, targets = ([rng.integers(3, 40, rng.integers(1, 9)).tolist() for _ in range(COUNT)] for _ in range(2))
     sources[7] = sources[1]  # a repeated English side
     targets[8] = sources[2]
     langs = [(0, 1 + i % 4) for i in range(COUNT)]
     pairs = token_pairs(sources, targets, langs)
-    return [collate(pairs, np.array(rows), max_tokens=8, target=target) for rows in cuts]
+    among = None if vocabulary == "all" else step_vocabulary(pairs, max_tokens=8)
+    return [collate(pairs, np.array(rows), max_tokens=8, target=target, vocabulary=among) for rows in cuts]
 
 
 def run(
@@ -56,7 +59,8 @@ def run(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     model.zero_grad()
     seeds = range(len(cuts)) if seeds is None else seeds
-    losses = GradientStep(model, objective, autocast)(make_batches(cuts), seeds, scale=scale)
+    batches = make_batches(cuts, vocabulary=objective.vocabulary)
+    losses = GradientStep(model, objective, autocast)(batches, seeds, scale=scale)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {name: value.item() for name, value in losses.items()}, gradients
 
@@ -254,6 +258,26 @@ def test_distillation_beside_both_losses_equals_the_formula(cuts: list[list[int]
     loss.backward()
     assert losses["loss_distillation"].item() == pytest.approx(distance.item(), rel=1e-12)
     assert losses["loss"].item() == pytest.approx(loss.item(), rel=1e-12)
+    assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, 1e-10)
+
+
+@pytest.mark.parametrize("cuts", [WHOLE, *CUTS.values()], ids=["whole", *CUTS])
+@pytest.mark.parametrize("tied", [False, True])
+def test_among_the_tokens_of_the_step_the_loss_is_a_softmax_over_them_alone(cuts: list[list[int]], tied: bool) -> None:
+    model = make_model(tied=tied)
+    objective = ObjectiveConfig(vocabulary="step", contrastive_weight=0.0)
+    losses, gradients = run(model, objective, cuts)
+    model.zero_grad()
+    (batch,) = make_batches(WHOLE)  # targets are ids, as nothing is left out
+    q = torch.zeros(2 * COUNT, 40, dtype=torch.float64)
+    q[batch.targets.rows, batch.targets.tokens] = batch.targets.weights.double()
+    seen = q.sum(dim=0) > 0
+    assert 0 < int(seen.sum()) < 40  # some tokens are in no sentence
+    logits = model.reconstruct(model.encoder(batch.sentences), batch.other_langs)
+    log_softmax = logits.masked_fill(~seen, -torch.inf).log_softmax(dim=1)
+    loss = (torch.xlogy(q, q) - torch.where(q > 0, q * log_softmax, 0.0)).sum() / COUNT
+    loss.backward()
+    assert losses["loss_xtr"] == pytest.approx(loss.item(), rel=1e-12)
     assert_close(gradients, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, 1e-10)
 
 
