@@ -64,7 +64,7 @@ class _Forward(nn.Module):
         output = self.model.reconstruction.output.weight
         return reconstruction_loss(
             hidden,
-            output if batch.vocabulary is None else output[batch.vocabulary],
+            output if batch.vocabulary is None else output.index_select(0, batch.vocabulary),
             batch.targets,
             normalizer=num_pairs,
             scale=self.objective.reconstruction_weight * scale,
