@@ -104,7 +104,7 @@ class StepLoader:
         parts = split_ranks(counts, self.size)
         own = parts[self.rank]
         pairs = self.shards.fetch(pair_index[own], rows[own])
-        vocabulary = self._vocabulary(pair_index, rows)
+        vocabulary = self._vocabulary(pair_index, rows, pairs)
         batches = [
             collate(
                 pairs,
@@ -128,10 +128,9 @@ class StepLoader:
             num_truncated=int((lengths > longest).sum()),
         )
 
-    def _vocabulary(self, pair_index: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
-        if self.config.objective.vocabulary == "all":
-            return None
-        return vocabulary_of(self.shards.fetch(pair_index, rows), self.config)
+    def _vocabulary(self, pair_index: np.ndarray, rows: np.ndarray, own: TokenPairs) -> np.ndarray | None:
+        alone = self.config.objective.vocabulary == "all" or self.size == 1
+        return vocabulary_of(own if alone else self.shards.fetch(pair_index, rows), self.config)
 
     def _budget(self) -> int | None:
         budget = self.config.batching.max_tokens

@@ -33,12 +33,20 @@ def _title(path: Path) -> str:
     return first.lstrip("#").strip().rstrip(".:") if first.startswith("#") else ""
 
 
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for key, instead in {"run.seed": "--seeds", "run.folder": "--output"}.items():
+        if any(override.partition("=")[0].strip() == key for override in overrides):
+            raise InputError(f"--set {key}: an experiment gives each run its own; use {instead}")
+
+
 def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict[str, Variant]:
     """Load the configs of an experiment, by name, in the order given.
 
     Raises:
-        InputError: a config cannot be used or may stop early, two have one name, or validation.metric differs.
+        InputError: a config cannot be used or may stop early, two have one name, or validation.metric differs; or an
+            override is of what each run has its own of.
     """
+    _check_overrides(overrides)
     variants: dict[str, Variant] = {}
     for path in map(Path, paths):
         config = load_config(path, list(overrides))

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _INIT_STREAM = 0x696E6974  # keeps the draw of the initial weights apart from the other uses of the run's seed
 
 
-def _freeze_unused(model: DualEncoder, objective: ObjectiveConfig) -> None:
+def freeze_unused(model: DualEncoder, objective: ObjectiveConfig) -> None:
     """Keep heads that no loss reads out of the optimizer, as they would never get a gradient."""
     if not objective.contrastive_weight and model.projection is not None:
         model.projection.requires_grad_(False)
@@ -64,7 +64,7 @@ def build_model(config: Config, vocab_size: int, num_languages: int, teacher_siz
             teacher_size if teacher_size and teacher_size != shape.hidden_size else 0,
         ),
     )
-    _freeze_unused(model, config.objective)
+    freeze_unused(model, config.objective)
     return model
 
 

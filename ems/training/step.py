@@ -78,16 +78,11 @@ class _Forward(nn.Module):
         return distillation_loss(student, vectors, known, normalizer=num_pairs)
 
 
-def _over_ranks(forward: _Forward) -> DistributedDataParallel:
-    weights = forward.objective.contrastive_weight, forward.objective.reconstruction_weight
-    return DistributedDataParallel(forward, find_unused_parameters=0 in weights)
-
-
 class GradientStep:
     """Fill a model's gradients from the micro-batches of a step; holds no state that changes.
 
     Args:
-        model: in training mode, on the device of the batches.
+        model: in training mode, on the device of the batches; heads that no loss reads are frozen.
         objective: weights, temperature, target and mask.
         autocast: dtype of matrix products, None for the weights' own.
         ranks: the processes whose pairs together are the step; None for this one alone.
@@ -103,7 +98,7 @@ class GradientStep:
         self.objective = objective
         self.ranks = ranks or Ranks()
         self._alone = _Forward(model, objective, autocast)
-        self._forward: nn.Module = _over_ranks(self._alone) if self.ranks.size > 1 else self._alone
+        self._forward: nn.Module = DistributedDataParallel(self._alone) if self.ranks.size > 1 else self._alone
 
     def __call__(
         self,

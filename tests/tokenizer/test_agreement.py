@@ -1,4 +1,4 @@
-"""On real text: the same ids as SentencePiece on every line, and a foreign model's differences counted."""
+"""On real text: the same ids as SentencePiece, and a foreign model's differences counted; -m fuzz reads every line."""
 
 from __future__ import annotations
 
@@ -41,13 +41,29 @@ def training_sample(data_folder: Path) -> list[str]:
     return balanced_sample(sentences(), size=30_000, sampling_temperature=5, seed=0)
 
 
-@pytest.mark.parametrize(("kind", "byte_fallback"), [("unigram", True), ("bpe", False)])
+KINDS = pytest.mark.parametrize(("kind", "byte_fallback"), [("unigram", True), ("bpe", False)])
+STRIDE = 8  # of all lines, so that every file and language is read; all of them take minutes
+
+
+def assert_sentencepieces_ids(sample: list[str], kind: Any, byte_fallback: bool, lines: list[str]) -> None:
+    tokenizer = Tokenizer.train(sample, vocab_size=8000, type=kind, byte_fallback=byte_fallback)
+    assert tokenizer.count_differences(lines) == (0, len(lines), [])
+
+
+@KINDS
+def test_evaluation_lines_get_sentencepieces_ids(
+    training_sample: list[str], evaluation_lines: list[str], kind: Any, byte_fallback: bool
+) -> None:
+    assert len(evaluation_lines) > 300_000
+    assert_sentencepieces_ids(training_sample, kind, byte_fallback, evaluation_lines[::STRIDE])
+
+
+@pytest.mark.fuzz
+@KINDS
 def test_every_evaluation_line_gets_sentencepieces_ids(
     training_sample: list[str], evaluation_lines: list[str], kind: Any, byte_fallback: bool
 ) -> None:
-    tokenizer = Tokenizer.train(training_sample, vocab_size=8000, type=kind, byte_fallback=byte_fallback)
-    assert len(evaluation_lines) > 300_000
-    assert tokenizer.count_differences(evaluation_lines) == (0, len(evaluation_lines), [])
+    assert_sentencepieces_ids(training_sample, kind, byte_fallback, evaluation_lines)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +77,7 @@ def test_the_foreign_model_keeps_its_vocabulary(foreign: Tokenizer) -> None:
     assert foreign.pieces[64] == "<2zh>"
 
 
+@pytest.mark.fuzz
 def test_the_foreign_models_differences_are_counted(foreign: Tokenizer, data_folder: Path) -> None:
     lines = list(lines_of(data_folder / "eval" / "tatoeba"))
     different, total, examples = foreign.count_differences(lines)

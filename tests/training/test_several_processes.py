@@ -35,6 +35,8 @@ OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
     "both losses, tied output": (True, {"reconstruction_weight": 0.7, "contrastive_weight": 3.0}),
     "no contrastive loss": (False, {"contrastive_weight": 0.0}),
     "no reconstruction loss": (False, {"reconstruction_weight": 0.0}),
+    "no reconstruction loss, tied output": (True, {"reconstruction_weight": 0.0}),
+    "margin, and reconstruction among the tokens of the step": (False, {"margin": 0.3, "vocabulary": "step"}),
 }
 
 
@@ -42,6 +44,7 @@ GRADIENTS = """
 import json, sys, torch
 from ems.config import ObjectiveConfig
 from ems.ranks import joined_ranks
+from ems.training.build import freeze_unused
 from ems.training.step import GradientStep
 from tests.training.test_step import make_batches, make_model
 parts, objectives, out = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
@@ -49,9 +52,10 @@ with joined_ranks("cpu", "") as ranks:
     counts = [sum(map(len, part)) for part in parts]
     results = {}
     for name, (tied, values) in objectives.items():
-        model = make_model(tied=tied)
-        own = make_batches(parts[ranks.rank])
-        step = GradientStep(model, ObjectiveConfig(**values), None, ranks)
+        model, objective = make_model(tied=tied), ObjectiveConfig(**values)
+        freeze_unused(model, objective)
+        own = make_batches(parts[ranks.rank], vocabulary=objective.vocabulary)
+        step = GradientStep(model, objective, None, ranks)
         for repeat in range(2):  # the second time over what the first has left behind
             model.zero_grad()
             losses = step(own, range(len(own)), rank_pairs=counts)
@@ -134,6 +138,16 @@ def test_a_run_of_several_processes_is_that_of_one(alone: Path, folder: Path, si
     assert out.count("model in") == 1
     names = {path.name for path in (folder / "run").iterdir()}
     assert names == {path.name for path in (alone / "run").iterdir()}
+
+
+@pytest.mark.slow
+def test_so_is_one_with_muon_margin_and_reconstruction_among_the_tokens_of_the_step(tmp_path: Path) -> None:
+    recipe = ("training.optimizer=muon", "objective.margin=0.3", "objective.vocabulary=step", "model.projection_size=0")
+    folders = [tmp_path / "alone", tmp_path / "two"]
+    for size, folder in enumerate(folders, start=1):
+        write_corpus(folder / "text")
+        finished(start(size, folder, *recipe))
+    assert_same_run(folders[1], folders[0])
 
 
 @pytest.mark.parametrize(
