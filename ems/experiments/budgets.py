@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ems.errors import InputError
@@ -56,7 +56,12 @@ def _near(steps: int, others: Iterable[int]) -> int:
 
 
 def planned_steps(
-    path: Path, budget: str, cost: Mapping[str, float], *, own: Mapping[str, int], reference: str
+    path: Path,
+    budget: str,
+    cost_of: Callable[[Sequence[str]], Mapping[str, float]],
+    *,
+    own: Mapping[str, int],
+    reference: str,
 ) -> dict[str, int]:
     """Fix the steps of each variant when they are first needed: measured anew, seconds would be others each time.
 
@@ -66,7 +71,8 @@ def planned_steps(
     Args:
         path: JSON file of all budgets, read and written.
         budget: what is spent.
-        cost: of one step of each variant, in seconds or operations.
+        cost_of: says what one step of some variants, and of the reference, costs in one unit; asked for those that are
+            not planned yet.
         own: steps of each variant's config.
         reference: name of the variant whose spending counts.
 
@@ -77,8 +83,9 @@ def planned_steps(
     known = plans.get(budget, {})
     if known.get(reference) != own[reference]:  # planned for another reference, or for other steps of it
         known = {}
-    fresh = steps_for_equal(budget, cost, reference, own[reference])
+    new = [name for name in own if name not in known]
+    fresh = steps_for_equal(budget, cost_of(new), reference, own[reference]) if new else {}
     others = {name: [own[name], *(plan[name] for plan in plans.values() if name in plan)] for name in fresh}
-    steps = {name: known.get(name, _near(fresh[name], others[name])) for name in fresh}
+    steps = {name: known[name] if name in known else _near(fresh[name], others[name]) for name in own}
     write_json(path, plans | {budget: known | steps})
     return steps

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.errors import InputError
@@ -22,6 +21,7 @@ from ems.experiments.outcomes import (
     scored_groups,
 )
 from ems.experiments.runner import Device, find_devices, train_all
+from ems.experiments.step_seconds import seconds_of_a_step
 from ems.experiments.table import Outcomes, accuracy_table, describe_groups
 from ems.experiments.variants import Run, Variant, choose_reference, plan, read_variants
 from ems.files import atomic_write
@@ -118,13 +118,15 @@ def _read(runs: Mapping[str, Sequence[Run]], groups: Groups) -> dict[str, list[O
 
 
 def _costs(
-    experiment: _Experiment, budget: str, corpora: Mapping[str, PreparedCorpus], groups: Groups
+    experiment: _Experiment, budget: str, corpora: Mapping[str, PreparedCorpus], names: Sequence[str]
 ) -> dict[str, float]:
-    """Say what a step of each variant costs: operations, or seconds in runs with the steps of the configs."""
+    """Say what a step of some variants, and of the reference, costs: operations, or seconds over the reference's."""
+    reference = experiment.reference
+    variants = [experiment.variants[name] for name in dict.fromkeys([reference.name, *names])]
     if budget == "flops":
-        return {name: flops_of_a_step(own.config, corpora[name]) for name, own in experiment.variants.items()}
-    outcomes = _read(experiment.run(experiment.own_steps), groups)
-    return {name: float(np.median([outcome.step_seconds for outcome in own])) for name, own in outcomes.items()}
+        return {own.name: flops_of_a_step(own.config, corpora[own.name]) for own in variants}
+    logger.info("measuring steps in turn, for equal seconds")
+    return seconds_of_a_step(variants, reference, experiment.shared, experiment.devices[0])
 
 
 def _tables(experiment: _Experiment, groups: Groups, compared: Mapping[str, tuple[dict[str, int], Outcomes]]) -> str:
@@ -184,8 +186,8 @@ def run_experiment(
     for budget in dict.fromkeys(budgets):
         steps = experiment.own_steps
         if budget != "steps":
-            costs = _costs(experiment, budget, corpora, groups)
-            steps = planned_steps(experiment.output / _PLAN, budget, costs, own=steps, reference=chosen.name)
+            cost_of = partial(_costs, experiment, budget, corpora)
+            steps = planned_steps(experiment.output / _PLAN, budget, cost_of, own=steps, reference=chosen.name)
         compared[budget] = steps, _read(experiment.run(steps), groups)
         draw(compared[budget][1], experiment.output / f"{budget}.png")
     text = _tables(experiment, scored_groups(groups, [outcomes for _, outcomes in compared.values()]), compared)

@@ -34,9 +34,8 @@ def _title(path: Path) -> str:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    for key, instead in {"run.seed": "--seeds", "run.folder": "--output"}.items():
-        if any(override.partition("=")[0].strip() == key for override in overrides):
-            raise InputError(f"--set {key}: an experiment gives each run its own; use {instead}")
+    if any(override.partition("=")[0].strip() == "run.seed" for override in overrides):
+        raise InputError("--set run.seed: an experiment gives each run its own; use --seeds")
 
 
 def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict[str, Variant]:
@@ -44,7 +43,7 @@ def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict
 
     Raises:
         InputError: a config cannot be used or may stop early, two have one name, or validation.metric differs; or an
-            override is of what each run has its own of.
+            override is of the seed, which each run has its own of.
     """
     _check_overrides(overrides)
     variants: dict[str, Variant] = {}
