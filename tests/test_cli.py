@@ -262,7 +262,7 @@ def test_a_real_process_stopped_by_sigterm_exits_3_and_resumes(folder):
     arguments = [
         sys.executable,
         str(ROOT / "scripts" / "train.py"),
-        *train_arguments(folder, "training.max_steps=400")[1:],
+        *train_arguments(folder, "training.max_steps=100")[1:],
     ]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     metrics = folder / "run" / "metrics.jsonl"

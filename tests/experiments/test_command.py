@@ -79,10 +79,10 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
         "--seeds",
         "0",
         "--set",
-        *shared(tmp_path, "training.max_steps=150", "training.validate_every_steps=50"),
+        *shared(tmp_path, "training.max_steps=60", "training.validate_every_steps=30"),
     ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "out" / "full" / "150-steps" / "seed-0" / "metrics.jsonl"
+    metrics = tmp_path / "out" / "full" / "60-steps" / "seed-0" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.stat().st_size > 2000):
         assert process.poll() is None, process.communicate()
@@ -96,7 +96,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
     steps = json.loads(metrics.read_text().splitlines()[-1])["step"]
     assert f"stopped by SIGTERM after step {steps}" in log.read_text()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
-    assert f"going on after step {steps} of 150" in log.read_text()
+    assert f"going on after step {steps} of 60" in log.read_text()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -9,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ems.config import load_config
+from ems.data.holdout import hold_out
+from ems.data.loader import StepLoader
+from ems.data.preparation import prepare_corpus
+from ems.data.stream import PairStream
 from ems.errors import InputError
-from ems.experiments.outcomes import Groups, Outcome, read_outcome, scored_groups
+from ems.experiments.outcomes import Groups, Outcome, flops_of_a_step, read_outcome, scored_groups
 from ems.experiments.variants import Run, Variant
-from tests.tiny import ROOT
+from tests.tiny import ROOT, tiny_config, write_corpus
 
 GROUPS = Groups("en", {"Latin script": ("de",), "other script": ("ja", "ru"), "less data": ("luo",)})
 SET = "validation/embedded:grammar"
@@ -94,3 +100,20 @@ def test_languages_without_a_score_are_left_out_of_the_groups_and_named(caplog: 
         groups = scored_groups(GROUPS, [{"full": [outcome("de", "ja", "ru")], "light": [outcome("de", "ru")]}])
     assert groups == Groups("en", {"Latin script": ("de",), "other script": ("ru",)})
     assert "['ja', 'luo']" in caplog.text
+
+
+def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "text")
+    config = tiny_config(tmp_path, "objective.vocabulary=step")
+    corpus = prepare_corpus(config)
+    holdout = hold_out(corpus.shards, pairs_per_language_pair=10, seed=0)
+    stream = PairStream(holdout.counts, pairs=16, sampling_temperature=1.0, seed=0)
+    (step,) = itertools.islice(StepLoader(corpus.shards, holdout, stream, config), 1)
+    ids = torch.cat([batch.sentences.input_ids for batch in step.batches])
+    seen, all_rows = len(ids.unique()), corpus.tokenizer.vocab_size
+    assert seen < all_rows
+    few, all_ = (
+        flops_of_a_step(tiny_config(tmp_path, f"objective.vocabulary={kind}"), corpus, 1) for kind in ("step", "all")
+    )
+    width = config.model.language_size + config.model.hidden_size
+    assert all_ - few == 3 * 2 * 16 * 2 * width * (all_rows - seen)

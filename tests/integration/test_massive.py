@@ -14,8 +14,8 @@ from tests.tiny import ROOT, write_corpus
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("name", "num_layers"), [("massive", 2), ("massive-small", 1)])
-def test_it_takes_a_few_steps_and_leaves_a_model(tmp_path: Path, name: str, num_layers: int) -> None:
+@pytest.mark.parametrize("name", ["massive", "massive-small"])
+def test_it_takes_a_few_steps_and_leaves_a_model(tmp_path: Path, name: str) -> None:
     write_corpus(tmp_path / "text")
     overrides = [
         f"run.folder={tmp_path / 'run'}",
@@ -25,7 +25,7 @@ def test_it_takes_a_few_steps_and_leaves_a_model(tmp_path: Path, name: str, num_
         "corpus.workers=0",
         "tokenizer.vocab_size=400",
         "batching.pairs=4",
-        f"model.num_layers={num_layers}",
+        "model.num_layers=1",
         "training.max_steps=2",
         "training.warmup_steps=1",
         "validation.sets=[]",
@@ -37,6 +37,6 @@ def test_it_takes_a_few_steps_and_leaves_a_model(tmp_path: Path, name: str, num_
     model = train(config)
     sizes = json.loads((model / "ems.json").read_text(encoding="utf-8"))["architecture"]["encoder"]
     assert sizes["architecture"] == "modern"
-    assert (sizes["num_layers"], sizes["hidden_size"]) == (num_layers, config.model.hidden_size)
+    assert (sizes["num_layers"], sizes["hidden_size"]) == (1, config.model.hidden_size)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "train/loss" in record] == [1, 2]
