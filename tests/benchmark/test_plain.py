@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ems.benchmark.plain import PlainTrainer, embed, pad, plain_losses
 from ems.benchmark.workload import random_workload
 from ems.config import ObjectiveConfig
 from ems.data.collate import collate
+from ems.errors import InputError
 from ems.training.step import GradientStep
 from ems.training.update import Update
 from tests.tiny import tiny_config
@@ -100,3 +102,14 @@ def test_200_steps_go_the_same_way_as_ours(tmp_path):
         theirs.append(plain.take_step(pairs, None, step))
     assert np.mean(ours[-20:]) < ours[0] - 0.5
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)  # found: 4e-7; rounding differs, and training magnifies it
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.architecture=modern", "training.optimizer=muon", "objective.margin=0.3", "objective.vocabulary=step"],
+)
+def test_what_the_paper_does_not_have_is_refused_by_name(tmp_path, override):
+    config = tiny_config(tmp_path, override)
+    model = Case("").model(config, random_workload(config, 1))
+    with pytest.raises(InputError, match=f"reads the paper, where {re.escape(override.partition('=')[0])} is not as"):
+        PlainTrainer(model, config, None)
