@@ -79,6 +79,9 @@ class TokenizerConfig(_Section):
     vocab_size: int = Field(32000, ge=16, le=2**24, description="pieces, special ones included")
     byte_fallback: bool = Field(True, description="spell characters never seen as bytes instead of unknown")
     sentences: int = Field(1_000_000, ge=1, description="sentences it is trained on, balanced across languages")
+    sampling_temperature: float = Field(
+        2.0, ge=1, description="share of a language in these sentences ~ n ** (1 / temperature)"
+    )
 
 
 def _token_budget(value: Any) -> Any:

@@ -27,7 +27,8 @@ class TokenTargets:
 
     Attributes:
         rows: int64 (E,), row of each entry, ascending.
-        tokens: int64 (E,), vocabulary id; a (row, token) occurs once.
+        tokens: int64 (E,), column of the logits: vocabulary id, or place in the tokens chosen among; a (row, token)
+            occurs once.
         weights: float (E,), probability q of the token in the row, > 0.
     """
 

@@ -1,6 +1,6 @@
 """Turn the pairs of one step into a packed batch with everything that both losses read.
 
-Shape letters: B pairs, T tokens of both sides together.
+Shape letters: B pairs, T tokens of both sides together, C distinct tokens of the step.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def step_vocabulary(pairs: TokenPairs, *, max_tokens: int, mask: bool = False) -
     rows = np.arange(len(pairs))
     source, _ = _cut_side(pairs.src_tokens, pairs.src_offsets, rows, max_tokens)
     translation, _ = _cut_side(pairs.tgt_tokens, pairs.tgt_offsets, rows, max_tokens)
-    return np.unique(np.concatenate([source, translation, [Tokenizer.mask_id] * mask]).astype(np.int64))
+    masked = np.full(int(mask), Tokenizer.mask_id)
+    return np.unique(np.concatenate([source, translation, masked]).astype(np.int64))
 
 
 def _mask_one_token_a_pair(tokens: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> None:
@@ -109,6 +110,14 @@ def _mask_one_token_a_pair(tokens: np.ndarray, lengths: np.ndarray, keys: np.nda
     # The remaining 63 bits modulo a length below 2**20 are even to one part in 2**43.
     position = ((keys >> np.uint64(1)) % lengths[row].astype(np.uint64)).astype(np.int64)
     tokens[starts[row] + position] = Tokenizer.mask_id
+
+
+def _places_in(vocabulary: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    places = np.searchsorted(vocabulary, tokens)
+    missing = tokens[vocabulary[np.minimum(places, len(vocabulary) - 1)] != tokens]
+    if len(missing):
+        raise ValueError(f"token {missing[0]} is not in the vocabulary of the step")
+    return places
 
 
 def collate(
@@ -138,6 +147,9 @@ def collate(
 
     Returns:
         The batch, on the CPU.
+
+    Raises:
+        ValueError: a token of these pairs is not in the vocabulary.
     """
     source, source_lengths = _cut_side(pairs.src_tokens, pairs.src_offsets, rows, max_tokens)
     translation, translation_lengths = _cut_side(pairs.tgt_tokens, pairs.tgt_offsets, rows, max_tokens)
@@ -150,7 +162,7 @@ def collate(
     swapped_lengths = np.concatenate([translation_lengths, source_lengths])
     other_langs = np.concatenate([pairs.tgt_langs[rows], pairs.src_langs[rows]]).astype(np.int64)
     full_lengths = np.concatenate([np.diff(pairs.src_offsets)[rows], np.diff(pairs.tgt_offsets)[rows]])
-    to_write = swapped if vocabulary is None else np.searchsorted(vocabulary, swapped)
+    to_write = swapped if vocabulary is None else _places_in(vocabulary, swapped)
     return PackedBatch(
         sentences=pack(tokens, lengths),
         other_langs=torch.from_numpy(other_langs),

@@ -43,9 +43,22 @@ class StepBatches:
     num_truncated: int
 
 
+def chooses_among_the_step(config: Config) -> bool:
+    """Say whether there is a reconstruction loss that chooses among the tokens of the step only."""
+    return config.objective.vocabulary == "step" and config.objective.reconstruction_weight > 0
+
+
 def vocabulary_of(pairs: TokenPairs, config: Config) -> np.ndarray | None:
-    """Find the tokens that reconstruction chooses among in a step of these pairs, of all ranks: None for all tokens."""
-    if config.objective.vocabulary == "all":
+    """Find the tokens that reconstruction chooses among in a step.
+
+    Args:
+        pairs: all pairs of the step, of all ranks.
+        config: complete.
+
+    Returns:
+        int64 (C,), ascending ids; None for all that there are, and where nothing is reconstructed.
+    """
+    if not chooses_among_the_step(config):
         return None
     return step_vocabulary(pairs, max_tokens=config.model.max_tokens, mask=config.objective.mask_token)
 
@@ -129,8 +142,8 @@ class StepLoader:
         )
 
     def _vocabulary(self, pair_index: np.ndarray, rows: np.ndarray, own: TokenPairs) -> np.ndarray | None:
-        alone = self.config.objective.vocabulary == "all" or self.size == 1
-        return vocabulary_of(own if alone else self.shards.fetch(pair_index, rows), self.config)
+        others = self.size > 1 and chooses_among_the_step(self.config)
+        return vocabulary_of(self.shards.fetch(pair_index, rows) if others else own, self.config)
 
     def _budget(self) -> int | None:
         budget = self.config.batching.max_tokens

@@ -21,6 +21,8 @@ from ems.tokenizer import Tokenizer, balanced_sample
 
 logger = logging.getLogger(__name__)
 
+_SAMPLE_SEED = 0  # not the run's: runs of several seeds share one tokenizer
+
 
 @dataclass(frozen=True)
 class PreparedCorpus:
@@ -90,8 +92,8 @@ def _make_tokenizer(config: Config, files: list[CorpusFile], registry: LanguageR
     sentences = balanced_sample(
         _sentences(files, Rules(config.corpus.max_characters), registry),
         size=wanted.sentences,
-        sampling_temperature=config.batching.sampling_temperature,
-        seed=config.run.seed,
+        sampling_temperature=wanted.sampling_temperature,
+        seed=_SAMPLE_SEED,
     )
     return Tokenizer.train(
         sentences, vocab_size=wanted.vocab_size, type=wanted.type, byte_fallback=wanted.byte_fallback
@@ -132,7 +134,7 @@ def prepare_corpus(config: Config, *, progress: bool = False) -> PreparedCorpus:
     """Train or open the tokenizer, tokenise what is new or changed, and open the shards.
 
     Args:
-        config: reads run.folder, run.seed, corpus, tokenizer, batching.sampling_temperature and model.max_tokens.
+        config: reads run.folder, corpus, tokenizer and model.max_tokens.
         progress: show a progress bar.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from ems.benchmark.flops import step_flops
 from ems.config import Config
 from ems.data.holdout import hold_out
-from ems.data.loader import vocabulary_of
+from ems.data.loader import chooses_among_the_step, vocabulary_of
 from ems.data.preparation import PreparedCorpus
 from ems.data.stream import PairStream
 from ems.errors import InputError
@@ -162,7 +162,8 @@ def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> 
         pair_index, draws = stream.next()
         rows = holdout.training_rows(pair_index, draws)
         lengths = np.minimum(np.concatenate(corpus.shards.lengths(pair_index, rows)), config.model.max_tokens)
-        vocabulary = vocabulary_of(corpus.shards.fetch(pair_index, rows), config)
+        few = chooses_among_the_step(config)
+        vocabulary = vocabulary_of(corpus.shards.fetch(pair_index, rows), config) if few else None
         vocab_size = corpus.tokenizer.vocab_size if vocabulary is None else len(vocabulary)
         counts.append(step_flops(lengths, config.model, vocab_size, config.objective))
     return float(np.mean(counts))

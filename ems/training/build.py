@@ -20,7 +20,12 @@ _INIT_STREAM = 0x696E6974  # keeps the draw of the initial weights apart from th
 
 
 def freeze_unused(model: DualEncoder, objective: ObjectiveConfig) -> None:
-    """Keep heads that no loss reads out of the optimizer, as they would never get a gradient."""
+    """Keep heads that no loss reads out of the optimizer, as they would never get a gradient.
+
+    Args:
+        model: is changed; an output matrix that is tied to the token embedding is left alone.
+        objective: whose weights say which losses there are.
+    """
     if not objective.contrastive_weight and model.projection is not None:
         model.projection.requires_grad_(False)
     if not objective.reconstruction_weight:

@@ -12,6 +12,7 @@ from ems.data.collate import describe_pairs
 from ems.data.loader import StepBatches
 from ems.data.preparation import PreparedCorpus
 from ems.model.dual_encoder import DualEncoder
+from ems.training.step import output_rows
 
 
 @torch.no_grad()
@@ -23,7 +24,8 @@ def _pairs_without_finite_outputs(loaded: StepBatches, model: DualEncoder) -> np
     for batch in loaded.batches:
         batch = batch.to(device)
         embedding = model.encoder(batch.sentences)
-        outputs = (embedding, model.project(embedding), model.reconstruct(embedding, batch.other_langs))
+        logits = model.reconstruction_hidden(embedding, batch.other_langs) @ output_rows(model, batch).T
+        outputs = (embedding, model.project(embedding), logits)
         finite = torch.stack([torch.isfinite(output).all(dim=1) for output in outputs]).all(dim=0)
         bad = ~finite.cpu().numpy()
         rows.append(batch.pair_rows[bad[: batch.num_pairs] | bad[batch.num_pairs :]])

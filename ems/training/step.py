@@ -29,6 +29,12 @@ from ems.training.reconstruction import reconstruction_loss
 from ems.training.stages import stage
 
 
+def output_rows(model: DualEncoder, batch: PackedBatch) -> Tensor:
+    """Return the rows of the output matrix that a batch chooses among: float (V, W), or (C, W) of its vocabulary."""
+    weight = model.reconstruction.output.weight
+    return weight if batch.vocabulary is None else weight.index_select(0, batch.vocabulary)
+
+
 class _Forward(nn.Module):
     """What of a step one micro-batch computes alone: the losses without negatives, and its projections."""
 
@@ -61,10 +67,9 @@ class _Forward(nn.Module):
         return losses, projection
 
     def _reconstruct(self, hidden: Tensor, batch: PackedBatch, num_pairs: int, scale: float | Tensor) -> Tensor:
-        output = self.model.reconstruction.output.weight
         return reconstruction_loss(
             hidden,
-            output if batch.vocabulary is None else output.index_select(0, batch.vocabulary),
+            output_rows(self.model, batch),
             batch.targets,
             normalizer=num_pairs,
             scale=self.objective.reconstruction_weight * scale,

@@ -116,7 +116,9 @@ def _fixed_bytes(model: DualEncoder, config: Config) -> int:
         needed += 25 * pairs**2
     if config.objective.reconstruction_weight:
         # Logits in float32 and half precision; gradients of the output matrix that wait to be added to earlier ones.
-        needed += 6 * min(LOGITS_AT_ONCE, 2 * pairs * output.shape[0]) + 8 * output.numel()
+        # Where the step has a vocabulary of its own, its rows are copied as well.
+        copies = 12 if config.objective.vocabulary == "step" else 8
+        needed += 6 * min(LOGITS_AT_ONCE, 2 * pairs * output.shape[0]) + copies * output.numel()
     return needed
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
 from ems.benchmark import training
 from ems.benchmark.case import Case
 from ems.cli import main
+from ems.config import load_config
 from ems.training.stages import STAGES
 from tests.tiny import ROOT, tiny_overrides, write_corpus
 
@@ -42,6 +44,18 @@ def test_each_implementation_gets_a_line_and_ours_the_ratios_and_stages(tmp_path
     assert min(ours["stages"][name] for name in ("encoder", "backward", "optimizer")) > 0
 
 
+def test_among_the_tokens_of_the_step_so_many_rows_of_the_output_matrix_count(tmp_path):
+    _, workload = Case(CONFIG, tuple(tiny_overrides(tmp_path))).open(2)
+    longest = load_config(CONFIG, tiny_overrides(tmp_path)).model.max_tokens
+    for number, pairs in enumerate(workload.steps):
+        sides = ((pairs.src_tokens, pairs.src_offsets), (pairs.tgt_tokens, pairs.tgt_offsets))
+        read = {token for ids, cuts in sides for a, b in pairwise(cuts) for token in ids[a:b][:longest].tolist()}
+        for kind, size in {"step": len(read), "all": workload.vocab_size}.items():
+            config = load_config(CONFIG, tiny_overrides(tmp_path, f"objective.vocabulary={kind}"))
+            assert training._vocabulary_size(workload, number, config) == size
+    assert len(read) < workload.vocab_size
+
+
 def test_a_baseline_that_was_written_badly_makes_ratios_void(monkeypatch, tmp_path):
     case = Case(CONFIG, tuple(tiny_overrides(tmp_path)))
     config, _ = case.open(1)
@@ -56,8 +70,7 @@ def test_a_baseline_that_was_written_badly_makes_ratios_void(monkeypatch, tmp_pa
 @pytest.mark.usefixtures("small")
 def test_growth_is_given_from_each_value_to_the_next(tmp_path, capsys):
     grown = ["--grow", "length", "4", "8", "16", "--rounds", "1"]
-    settings = tiny_overrides(tmp_path, "objective.vocabulary=step")
-    assert main(["benchmark", "train", "--config", CONFIG, "--set", *settings, *grown]) == 0
+    assert main(["benchmark", "train", "--config", CONFIG, "--set", *tiny_overrides(tmp_path), *grown]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["case"] == "train, growth with length"
     assert len(lines[-1]["time_exponents"]) == 2

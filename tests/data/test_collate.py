@@ -76,6 +76,13 @@ def test_with_a_vocabulary_targets_are_positions_in_it(rows: list[int], mask_see
     assert batch.targets.weights.tolist() == among_all.targets.weights.tolist()
 
 
+def test_a_token_that_is_not_in_the_vocabulary_is_an_error() -> None:
+    without_mask = step_vocabulary(PAIRS, max_tokens=3)
+    for vocabulary in (without_mask, without_mask[:-1], without_mask[1:]):
+        with pytest.raises(ValueError, match=r"token \d+ is not in the vocabulary of the step"):
+            collate(PAIRS, np.arange(4), max_tokens=3, mask_seed=5, vocabulary=vocabulary)
+
+
 def test_digests_tell_which_sentences_are_equal() -> None:
     batch = collate(PAIRS, np.arange(4), max_tokens=10)
     sources, targets = batch.src_digests.tolist(), batch.tgt_digests.tolist()

@@ -61,3 +61,12 @@ def test_a_half_written_tokenizer_folder_is_refused_by_name(folder):
     (folder / "run" / "prepared" / "tokenizer" / "request.json").unlink()
     with pytest.raises(InputError, match=r"request.json cannot be read"):
         prepare_corpus(tiny_config(folder))
+
+
+def test_the_tokenizer_depends_on_its_own_sampling_temperature_and_on_no_key_of_a_run(folder):
+    small = ("tokenizer.sentences=300", "tokenizer.vocab_size=200")
+    made = prepare_corpus(tiny_config(folder, *small)).tokenizer
+    run = ("run.seed=7", "batching.sampling_temperature=9", f"corpus.prepared={folder / 'other'}")
+    assert prepare_corpus(tiny_config(folder, *small, *run)).tokenizer.fingerprint == made.fingerprint
+    with pytest.raises(InputError, match=r"made with sampling_temperature 2\.0, but the config says 9\.0"):
+        prepare_corpus(tiny_config(folder, *small, "tokenizer.sampling_temperature=9"))

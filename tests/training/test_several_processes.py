@@ -140,7 +140,7 @@ def test_a_run_of_several_processes_is_that_of_one(alone: Path, folder: Path) ->
 
 
 @pytest.mark.slow
-def test_so_is_one_with_muon_margin_and_reconstruction_among_the_tokens_of_the_step(tmp_path: Path) -> None:
+def test_two_processes_with_muon_margin_and_the_tokens_of_the_step_train_like_one(tmp_path: Path) -> None:
     recipe = ("training.optimizer=muon", "objective.margin=0.3", "objective.vocabulary=step", "model.projection_size=0")
     folders = [tmp_path / "alone", tmp_path / "two"]
     for size, folder in enumerate(folders, start=1):

@@ -79,11 +79,14 @@ WHOLE = [list(range(COUNT))]
 
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS.keys())
 @pytest.mark.parametrize("mask_duplicates", [False, True])
+@pytest.mark.parametrize("vocabulary", ["all", "step"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_cut_step_has_the_losses_and_gradients_of_the_whole(
-    cuts: list[list[int]], mask_duplicates: bool, tied: bool
+    cuts: list[list[int]], mask_duplicates: bool, vocabulary: Any, tied: bool
 ) -> None:
-    objective = ObjectiveConfig(mask_duplicates=mask_duplicates, reconstruction_weight=0.7, contrastive_weight=3.0)
+    objective = ObjectiveConfig(
+        mask_duplicates=mask_duplicates, vocabulary=vocabulary, reconstruction_weight=0.7, contrastive_weight=3.0
+    )
     model = make_model(tied=tied)
     whole, whole_gradients = run(model, objective, WHOLE)
     cut, cut_gradients = run(model, objective, cuts)
