@@ -17,6 +17,7 @@ from ems.data.teacher import TeacherRows
 from ems.model.dual_encoder import DualEncoder, HeadSizes
 from ems.model.encoder import EncoderSizes
 from ems.objectives import contrastive_loss, duplicate_mask, xtr_loss
+from ems.training import reconstruction
 from ems.training.reconstruction import reconstruction_loss
 from ems.training.step import GradientStep
 from tests.token_pairs import token_pairs
@@ -266,7 +267,11 @@ def test_distillation_beside_both_losses_equals_the_formula(cuts: list[list[int]
 
 @pytest.mark.parametrize("cuts", [WHOLE, *CUTS.values()], ids=["whole", *CUTS])
 @pytest.mark.parametrize("tied", [False, True])
-def test_among_the_tokens_of_the_step_the_loss_is_a_softmax_over_them_alone(cuts: list[list[int]], tied: bool) -> None:
+@pytest.mark.parametrize("logits_at_once", [1000, 100])
+def test_among_the_tokens_of_the_step_the_loss_is_a_softmax_over_them_alone(
+    monkeypatch: pytest.MonkeyPatch, cuts: list[list[int]], tied: bool, logits_at_once: int
+) -> None:
+    monkeypatch.setattr(reconstruction, "LOGITS_AT_ONCE", logits_at_once)  # all rows, or some at a time
     model = make_model(tied=tied)
     objective = ObjectiveConfig(vocabulary="step", contrastive_weight=0.0)
     losses, gradients = run(model, objective, cuts)
