@@ -101,7 +101,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
-    good, bad = write_variants(tmp_path, full="", hot="objective:\n  temperature: 1.0e-40\n")
+    good, bad = write_variants(tmp_path, full="", hot="objective:\n  reconstruction_weight: 1.0e+39\n")
     with pytest.raises(RunError, match=r"1 runs failed, all others are done: .*hot/6-steps/seed-0"):
         run_experiment([good, bad], tmp_path / "out", seeds=(0,), overrides=shared(tmp_path))
     assert (tmp_path / "out" / "full" / "6-steps" / "seed-0" / "scores.json").exists()
