@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ems.benchmark.measure import peak_bytes
-from ems.errors import InputError
+from ems.errors import InputError, RunError
 
 _SECONDS_TO_END = 10
 
@@ -32,7 +32,8 @@ def _serve(pipe: Connection, prepare: Callable[..., Work], arguments: tuple[Any,
         del work
         gc.collect()  # ends its threads while the interpreter is whole
     except BaseException as error:
-        pipe.send(("failed", error if isinstance(error, InputError) else RuntimeError(repr(error))))
+        told = isinstance(error, (InputError, RunError))
+        pipe.send(("failed", error if told else RuntimeError(repr(error))))
 
 
 def _peak() -> int:
@@ -62,7 +63,7 @@ class Worker:
     def _answer(self) -> Any:
         try:
             kind, value = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise RuntimeError("a measured process ended; was there memory for it?") from None
         if kind == "failed":
             raise value
@@ -72,9 +73,11 @@ class Worker:
         """Have a piece of work done and return its result.
 
         Raises:
-            RuntimeError: it failed.
+            RunError: it raised it.
+            RuntimeError: it failed otherwise, or has ended.
         """
-        self._pipe.send(piece)
+        with contextlib.suppress(OSError):  # it has ended; so says the answer
+            self._pipe.send(piece)
         return self._answer()
 
     def peak(self) -> int:

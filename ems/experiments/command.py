@@ -183,6 +183,7 @@ def run_experiment(
     _check_languages(variants, corpora, chosen)
     groups = group_languages(corpora[chosen.name])
     compared: dict[str, tuple[dict[str, int], Outcomes]] = {}
+    text = ""
     for budget in dict.fromkeys(budgets):
         steps = experiment.own_steps
         if budget != "steps":
@@ -190,7 +191,8 @@ def run_experiment(
             steps = planned_steps(experiment.output / _PLAN, budget, cost_of, own=steps, reference=chosen.name)
         compared[budget] = steps, _read(experiment.run(steps), groups)
         draw(compared[budget][1], experiment.output / f"{budget}.png")
-    text = _tables(experiment, scored_groups(groups, [outcomes for _, outcomes in compared.values()]), compared)
-    with atomic_write(experiment.output / "table.md", "w") as file:
-        file.write(text)
+        # After each budget, as the next may take hours.
+        text = _tables(experiment, scored_groups(groups, [outcomes for _, outcomes in compared.values()]), compared)
+        with atomic_write(experiment.output / "table.md", "w") as file:
+            file.write(text)
     return text

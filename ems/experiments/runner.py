@@ -40,7 +40,8 @@ def find_devices(jobs: int | None, device: str) -> list[Device]:
     """List the places where runs can take turns.
 
     Args:
-        jobs: how many; None takes every GPU, or the whole CPU as one.
+        jobs: how many; None takes every GPU, or the whole CPU as one. A run has a thread for each core of its share, or
+            fewer where OMP_NUM_THREADS says so.
         device: `run.device` of the configs; "cpu" leaves GPUs alone.
 
     Raises:
@@ -58,8 +59,10 @@ def find_devices(jobs: int | None, device: str) -> list[Device]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         return [Device({"CUDA_VISIBLE_DEVICES": number}) for number in visible[:count]]
     size = len(cores) // count
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(size, int(wanted)) if wanted.isdecimal() and int(wanted) else size
     shares = [tuple(cores[i * size : (i + 1) * size]) for i in range(count)]
-    return [Device({"OMP_NUM_THREADS": str(size)}, share) for share in shares]
+    return [Device({"OMP_NUM_THREADS": str(threads)}, share) for share in shares]
 
 
 def is_done(run: Run, shared: Sequence[str]) -> bool:

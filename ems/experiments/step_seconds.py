@@ -35,7 +35,7 @@ def _prepare(path: Path, overrides: Sequence[str], device: Device) -> Callable[[
     """Return what takes the next step of an unfinished run, whose folder is not touched, and its seconds."""
     os.environ.update(device.environment)  # says which GPU; it is not in use yet
     if device.cores:
-        torch.set_num_threads(len(device.cores))
+        torch.set_num_threads(int(device.environment["OMP_NUM_THREADS"]))  # which torch has read already
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, device.cores)
     config = load_config(path, [*overrides, *_ENDLESS])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import psutil
 import pytest
 
 from ems.benchmark.worker import Worker, workers
-from ems.errors import InputError
+from ems.errors import InputError, RunError
 
 
 def add_to(name, start):
@@ -70,3 +71,23 @@ def test_a_worker_that_dies_is_reported():
 
 def os_exit():
     return os._exit
+
+
+def fail_a_run():
+    def work(_):
+        raise RunError("step 3 is not finite")
+
+    return work
+
+
+def test_a_failed_run_says_so_in_its_own_words_and_an_ended_process_is_told():
+    worker = Worker(fail_a_run)
+    with pytest.raises(RunError, match=r"^step 3 is not finite$"):
+        worker.do(1)
+    killed = Worker(hold, 1)
+    psutil.Process(killed._process.pid).kill()
+    killed._process.join()
+    with pytest.raises(RuntimeError, match="a measured process ended"):
+        killed.do(1)
+    for one in (worker, killed):
+        one.close()

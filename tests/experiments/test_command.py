@@ -164,7 +164,8 @@ def test_languages_are_grouped_by_script_and_by_pairs_with_the_hub(tmp_path: Pat
     }
 
 
-def test_jobs_share_the_cores_and_more_than_there_are_is_refused() -> None:
+def test_jobs_share_the_cores_and_more_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (whole,) = find_devices(None, "cpu")
     cores = len(os.sched_getaffinity(0))
     assert whole.environment == {"OMP_NUM_THREADS": str(cores)}
@@ -173,3 +174,12 @@ def test_jobs_share_the_cores_and_more_than_there_are_is_refused() -> None:
     assert len({core for device in each for core in device.cores}) == cores
     with pytest.raises(InputError, match=f"--jobs {cores + 1}, but there are {cores} cores"):
         find_devices(cores + 1, "cpu")
+
+
+@pytest.mark.parametrize(("wanted", "threads"), [("1", 1), ("100000", None), ("", None), ("0", None), ("many", None)])
+def test_fewer_threads_are_taken_where_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, threads: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    (whole,) = find_devices(None, "cpu")
+    assert whole.environment == {"OMP_NUM_THREADS": str(threads or len(os.sched_getaffinity(0)))}
