@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ems.config_complaints import complaints_of, suggestion
 from ems.config_files import merged, read_files, where
-from ems.errors import InputError, nearest
+from ems.errors import InputError
 from ems.strict_yaml import dump_yaml, parse_yaml, short
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -243,7 +244,7 @@ class ScoringConfig(_Section):
         known = ("embedded:grammar", "tatoeba", "flores", "flores-dev")
         for name in self.sets:
             if name not in known:
-                raise ValueError(f"unknown set {name!r}; {_suggestion(name, known)}")
+                raise ValueError(f"unknown set {name!r}; {suggestion(name, known)}")
         return self
 
 
@@ -299,11 +300,6 @@ class Config(_Section):
         return Path(self.corpus.prepared) if self.corpus.prepared is not None else Path(self.run.folder) / "prepared"
 
 
-def _suggestion(word: str, choices: Any) -> str:
-    close = nearest(word, choices, at_least=0.5)
-    return f"did you mean {close!r}?" if close else "choose from " + ", ".join(map(repr, choices))
-
-
 def _override(value: dict[str, Any], assignment: str, origin: str) -> dict[str, Any]:
     """Apply one `a.b=c` to a copy of the nested mapping; c is read as YAML."""
     key, equals, text = assignment.partition("=")
@@ -318,49 +314,6 @@ def _override(value: dict[str, Any], assignment: str, origin: str) -> dict[str, 
             raise InputError(f"{origin}: {part!r} is a value, not a section")
     section[path[-1]] = parsed
     return value
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """Find the model that a field holds, alone, in a list, or among alternatives."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _section_in(part))), None)
-
-
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] | None = Config
-    for name in path:
-        if isinstance(name, str) and model is not None:
-            model = _section_in(model.model_fields[name].annotation) if name in model.model_fields else None
-    return list(model.model_fields) if model is not None else []
-
-
-def _explain(error: Any) -> tuple[tuple[Any, ...], str]:
-    """Put one pydantic error into words: the key's path, and what is wrong with it."""
-    place = error["loc"]
-    # Items of lists are alternatives; after the number of the item, pydantic names the alternative it tried.
-    path = tuple(step for i, step in enumerate(place) if not (i and isinstance(place[i - 1], int)))
-    if error["type"] == "extra_forbidden":
-        parent, unknown = path[:-1], str(path[-1])
-        where = f" in {'.'.join(map(str, parent))}" if parent else ""
-        return path, f"unknown key {short(unknown)}{where}; {_suggestion(unknown, _keys_at(parent))}"
-    name = ".".join(map(str, path))
-    if error["type"] == "missing":
-        return path, f"{name} is missing; it has no default"
-    problem = error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" else f", not {short(error['input'])}"
-    return path, f"{name}: {problem}{found}" if name else problem
-
-
-def _complaints(value: dict[str, Any]) -> list[tuple[tuple[Any, ...], str]]:
-    """List what is wrong with a configuration, what a person would fix first in front."""
-    try:
-        Config.model_validate(value)
-    except ValidationError as error:
-        # An entry of a list that is a mapping was not meant as a string, the alternative that is tried first.
-        found = sorted(error.errors(), key=lambda e: e["type"] == "string_type" and isinstance(e["input"], dict))
-        return [_explain(one) for one in found]
-    return []
 
 
 def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -385,12 +338,12 @@ def load_config(path: Path | str, overrides: list[str] | tuple[str, ...] = ()) -
     values = [merged(files)]
     for assignment, origin in zip(overrides, origins, strict=True):
         values.append(_override(values[-1], assignment, origin))
-    complaints = _complaints(values[-1])
+    complaints = complaints_of(Config, values[-1])
     if not complaints:
         return Config.model_validate(values[-1])
     place, problem = complaints[0]
     for before, origin in reversed(list(zip(values[:-1], origins, strict=True))):
-        if complaints[0] not in _complaints(before):
+        if complaints[0] not in complaints_of(Config, before):
             raise InputError(f"{origin}: {problem}")
     raise InputError(f"{where(files, place)}: {problem}")
 

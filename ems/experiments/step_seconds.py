@@ -60,8 +60,6 @@ def _ratio(variant: Variant, reference: Variant, overrides: Sequence[str], devic
         for each in (variant, reference):
             workers.append(Worker(_prepare, each.path, tuple(overrides), device))
         return in_turn(workers[0], workers[1], rounds)
-    except InputError:
-        raise
     except RuntimeError as error:
         raise RunError(f"{variant.path} and {reference.path} could not be measured in turn: {error}") from None
     finally:
