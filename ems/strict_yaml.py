@@ -11,8 +11,8 @@ from ems.errors import InputError
 
 
 def short(value: Any) -> str:
-    """Show a value in one line of reasonable length."""
-    shown = repr(value)
+    """Show a value in one line of reasonable length, in the words of YAML."""
+    shown = {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
     return shown if len(shown) <= 100 else f"{shown[:100]}…"
 
 

@@ -85,10 +85,10 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         (MINIMAL + "  max_steps: 11\n", "line 7: key 'max_steps' is given twice; first on line 6"),
         (MINIMAL.replace("10", "ten"), "line 6: training.max_steps: Input should be a valid integer, not 'ten'"),
         (MINIMAL.replace("10", "1.5"), "line 6: training.max_steps: Input should be a valid integer, not 1.5"),
-        (MINIMAL.replace("10", "true"), "line 6: training.max_steps: Input should be a valid integer, not True"),
+        (MINIMAL.replace("10", "true"), "line 6: training.max_steps: Input should be a valid integer, not true"),
         (MINIMAL.replace("10", "'10'"), "line 6: training.max_steps: Input should be a valid integer, not '10'"),
         (MINIMAL.replace("10", "0"), "line 6: training.max_steps: Input should be greater than or equal to 1, not 0"),
-        (MINIMAL.replace("10", ""), "line 6: training.max_steps: Input should be a valid integer, not None"),
+        (MINIMAL.replace("10", ""), "line 6: training.max_steps: Input should be a valid integer, not null"),
         (
             MINIMAL + "  schedule: cosin\n",
             "line 7: training.schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant'",

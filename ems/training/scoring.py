@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ems.config import ScoringConfig
+from ems.config import ScoringConfig, ValidationConfig
 from ems.data import grammar
 from ems.errors import InputError
 from ems.eval.benchmarks import flores, tatoeba
@@ -124,8 +124,10 @@ def find_sets(config: ScoringConfig) -> None:
     """
     for name in config.sets:
         if not _is_there(name, Path(config.folder)):
+            chooses = isinstance(config, ValidationConfig) and config.metric == name
             raise InputError(
                 f"no files of set {name!r} below {config.folder}; see docs/data.md, or leave it out of the sets"
+                + (", with validation.metric: held_out" if chooses else "")
             )
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import ems
-from ems.config import ScoringConfig
+from ems.config import ScoringConfig, ValidationConfig
 from ems.data.grammar import held_out
 from ems.errors import InputError
 from ems.eval.retrieval import retrieval_accuracy
 from ems.languages import LANGUAGES
-from ems.training.scoring import open_sets
+from ems.training.scoring import find_sets, open_sets
 
 SENTENCES = held_out(20)
 CODES = ("de", "en", "es")
@@ -50,6 +50,15 @@ def test_flores_ranks_every_language_against_every_other(encoder, data, name):
     assert score.by_pair["de-es"] == pytest.approx(both_ways(encoder, "de", "es"))
     assert score.mean == pytest.approx(np.mean(list(score.by_pair.values())))
     assert set(score.by_direction) == {"de->en", "en->de", "de->es", "es->de", "en->es", "es->en"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "advice"), [("flores-dev", "validation.metric: held_out"), ("held_out", "out of the sets")]
+)
+def test_a_set_without_files_says_what_to_leave_out_and_what_to_choose_by_then(tmp_path, metric, advice):
+    config = ValidationConfig(sets=["flores-dev"], metric=metric, folder=str(tmp_path))
+    with pytest.raises(InputError, match=rf"no files of set 'flores-dev' below .*{advice}$"):
+        find_sets(config)
 
 
 def test_tatoeba_scores_what_has_files_and_names_what_has_not(encoder, data, caplog):
