@@ -38,12 +38,20 @@ def test_the_factor_does_not_depend_on_the_scale_and_zero_stays_zero() -> None:
 
 
 def slow_factor(matrix: Tensor) -> Tensor:
-    """Run the quintic iteration on the singular values alone."""
+    """Run the quintic iteration on the singular values alone, in float64."""
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     values = values / matrix.norm()
     for _ in range(5):
         values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
     return left @ values.diag() @ right
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 30), (24, 60), (60, 24)])
+def test_the_factor_is_that_of_the_iteration_however_the_matrix_is_shaped_or_conditioned(
+    shape: tuple[int, int],
+) -> None:
+    matrix = random(*shape) * torch.logspace(0, -5, shape[1], dtype=torch.float64)
+    assert torch.allclose(orthogonal_factor(matrix), slow_factor(matrix), atol=2e-4)
 
 
 @pytest.mark.parametrize("parts", [1, 3])
