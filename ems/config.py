@@ -103,6 +103,12 @@ class BatchingConfig(_Section):
     sampling_temperature: float = Field(
         2.0, ge=1, description="share of a language pair ~ n ** (1 / temperature); 1 is proportional to size"
     )
+    length_window: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="steps drawn together and dealt by length: harder negatives, less padding; 1 is off",
+    )
 
 
 class ModelConfig(_Section):

@@ -14,7 +14,7 @@ from ems.data.collate import PackedBatch, collate, cut_micro_batches, step_vocab
 from ems.data.holdout import HoldOut
 from ems.data.prefetch import prefetch
 from ems.data.shards import ShardFolder, TokenPairs
-from ems.data.stream import PairStream, split_ranks
+from ems.data.stream import PairStream, deal_by_length, split_ranks
 from ems.data.teacher import TeacherVectors
 
 STEPS_AHEAD = 2
@@ -106,9 +106,26 @@ class StepLoader:
 
     def _steps(self) -> Iterator[StepBatches]:
         while True:
-            step = self.stream.step
-            pair_index, draws = self.stream.next()
-            yield self._assemble(step, pair_index, self.holdout.training_rows(pair_index, draws))
+            first = self.stream.step
+            start = first - first % self.config.batching.length_window
+            for pair_index, rows in self._window(start)[first - start :]:
+                step = self.stream.step
+                self.stream.next()  # drawn with the window; the state that a checkpoint holds goes on step by step
+                yield self._assemble(step, pair_index, rows)
+
+    def _window(self, start: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Draw the steps of a window and deal their pairs by length; the stream stays where it is."""
+        size, now = self.config.batching.length_window, self.stream.step
+        self.stream.rewind(start)
+        drawn = [self.stream.next() for _ in range(size)]
+        self.stream.rewind(now)
+        steps = [(pair_index, self.holdout.training_rows(pair_index, draws)) for pair_index, draws in drawn]
+        if size == 1:
+            return steps
+        pair_index, rows = (np.concatenate(part) for part in zip(*steps, strict=True))
+        lengths = np.minimum(np.stack(self.shards.lengths(pair_index, rows)), self.config.model.max_tokens)
+        dealt = deal_by_length(lengths.sum(axis=0), size, seed=self.config.run.seed, window=start // size)
+        return [(pair_index[chosen], rows[chosen]) for chosen in dealt]
 
     def _assemble(self, step: int, pair_index: np.ndarray, rows: np.ndarray) -> StepBatches:
         config, longest = self.config, self.config.model.max_tokens

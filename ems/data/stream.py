@@ -19,6 +19,7 @@ from ems.data.keyed import keyed_permutation, keyed_uniform
 # Keep the draws of language pairs and of rows apart from every other use of the run's seed.
 _LANGUAGE_PAIR_STREAM = 0x6C616E67
 _ROW_STREAM = 0x726F7773
+_WINDOW_STREAM = 0x77696E64
 
 
 def split_ranks(token_counts: np.ndarray, world_size: int) -> list[np.ndarray]:
@@ -44,6 +45,25 @@ def split_ranks(token_counts: np.ndarray, world_size: int) -> list[np.ndarray]:
     turn = np.arange(len(order)) % (2 * world_size)
     rank = np.minimum(turn, 2 * world_size - 1 - turn)
     return [np.sort(order[rank == r]) for r in range(world_size)]
+
+
+def deal_by_length(token_counts: np.ndarray, steps: int, *, seed: int, window: int) -> np.ndarray:
+    """Deal the pairs of several steps anew, so that those of one step have about equally many tokens.
+
+    Sentences of other lengths are easy to tell apart; among those of its own length a pair has harder negatives, and
+    a step less padding where sentences are bucketed.
+
+    Args:
+        token_counts: integer (S * N,), tokens of both sides of each pair that the steps drew.
+        steps: number of steps S.
+        seed: any integer.
+        window: which window of S steps of the stream it is; with `seed` it fixes which step has which lengths.
+
+    Returns:
+        int64 (S, N), the pairs of each step, from short to long; together they are 0..S*N-1, each once.
+    """
+    by_length = np.argsort(token_counts, kind="stable").reshape(steps, -1)
+    return by_length[keyed_permutation(np.arange(steps), steps, seed, _WINDOW_STREAM, window)]
 
 
 def _shares(counts: np.ndarray, sampling_temperature: float) -> np.ndarray:
@@ -89,16 +109,19 @@ class PairStream:
         self._drawable = np.flatnonzero(counts)
         self._upper_bounds = np.cumsum(self.shares[self._drawable])[:-1]
 
+    def _language_pairs(self, first: int, end: int) -> np.ndarray:
+        """Draw the language pairs of steps `first` to `end` - 1."""
+        positions = np.arange(first * self._pairs, end * self._pairs)
+        uniform = keyed_uniform(self._seed, _LANGUAGE_PAIR_STREAM, positions)
+        return self._drawable[np.searchsorted(self._upper_bounds, uniform, side="right")]
+
     def next(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw the next step.
 
         Returns:
             Language pair indices, int64 (N,), and rows in [0, counts[language pair]), int64 (N,), in stream order.
         """
-        positions = self.step * self._pairs + np.arange(self._pairs)
-        uniform = keyed_uniform(self._seed, _LANGUAGE_PAIR_STREAM, positions)
-        pair_index = self._drawable[np.searchsorted(self._upper_bounds, uniform, side="right")]
-
+        pair_index = self._language_pairs(self.step, self.step + 1)
         drawn_now = np.bincount(pair_index, minlength=len(self._counts))
         order = np.argsort(pair_index, kind="stable")
         earlier_in_step = np.empty(self._pairs, dtype=np.int64)
@@ -110,6 +133,17 @@ class PairStream:
         self._drawn += drawn_now
         self.step += 1
         return pair_index, rows
+
+    def rewind(self, step: int) -> None:
+        """Go back to where the stream stood before step `step`.
+
+        Raises:
+            ValueError: `step` is still to come, or below 0.
+        """
+        if not 0 <= step <= self.step:
+            raise ValueError(f"step {step} is not among the {self.step} drawn")
+        self._drawn -= np.bincount(self._language_pairs(step, self.step), minlength=len(self._counts))
+        self.step = step
 
     def state(self) -> dict[str, Any]:
         """Return where the stream stands, as plain numbers and lists that JSON can hold."""

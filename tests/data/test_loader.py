@@ -60,6 +60,41 @@ def test_a_restored_stream_gives_the_very_next_batches(setting):
     assert all(same(a, b) for a, b in zip(whole[3:], resumed, strict=True))
 
 
+@pytest.fixture(scope="module")
+def windowed(setting):
+    config, corpus, holdout = setting
+    return (
+        config.model_copy(update={"batching": config.batching.model_copy(update={"length_window": 4})}),
+        corpus,
+        holdout,
+    )
+
+
+def test_a_window_has_the_pairs_of_its_steps_each_step_those_of_about_one_length(setting, windowed):
+    drawn, dealt = first(loader(setting), 8), first(loader(windowed), 8)
+
+    def lengths(step):
+        return (np.diff(step.pairs.src_offsets) + np.diff(step.pairs.tgt_offsets)).tolist()
+
+    def digests(steps):
+        return sorted(digest for step in steps for digest in step.pairs.src_digests.tolist())
+
+    assert [step.step for step in dealt] == list(range(8))
+    for start in (0, 4):
+        assert digests(dealt[start : start + 4]) == digests(drawn[start : start + 4])
+        spans = sorted((min(lengths(step)), max(lengths(step))) for step in dealt[start : start + 4])
+        assert all(longest <= shortest for (_, longest), (shortest, _) in itertools.pairwise(spans))
+    assert np.mean([np.ptp(lengths(step)) for step in dealt]) < np.mean([np.ptp(lengths(step)) for step in drawn])
+
+
+@pytest.mark.parametrize("taken", [1, 3, 4, 6])
+def test_a_stream_restored_within_a_window_goes_on_with_the_rest_of_it(windowed, taken):
+    whole = first(loader(windowed), 9)
+    resumed = first(loader(windowed, whole[taken - 1].stream_state), 9 - taken)
+    assert [step.step for step in resumed] == list(range(taken, 9))
+    assert all(same(a, b) for a, b in zip(whole[taken:], resumed, strict=True))
+
+
 def test_one_token_of_each_pair_is_masked_when_asked_for(setting):
     for step in first(loader(setting), 3):
         masked = sum(int((batch.sentences.input_ids == 2).sum()) for batch in step.batches)
@@ -89,9 +124,10 @@ def test_batches_for_a_gpu_are_pinned(setting, monkeypatch):
             assert any(tensor is one for one in pinned)
 
 
+@pytest.mark.parametrize("kind", ["setting", "windowed"])
 @pytest.mark.parametrize("size", [2, 3])
-def test_ranks_share_the_step_of_one(setting, size):
-    config, corpus, holdout = setting
+def test_ranks_share_the_step_of_one(request, kind, size):
+    config, corpus, holdout = request.getfixturevalue(kind)
 
     def of(rank, size):
         stream = PairStream(holdout.counts, pairs=config.batching.pairs, sampling_temperature=1.0, seed=0)

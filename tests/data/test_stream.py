@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ems.data.stream import PairStream, split_ranks
+from ems.data.stream import PairStream, deal_by_length, split_ranks
 
 
 def draw(stream: PairStream, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,3 +141,37 @@ def test_the_same_step_for_one_two_and_three_ranks_with_even_tokens() -> None:
         assert np.array_equal(union, np.stack(make([1000, 50], pairs=128).next()))
         sums = np.array([token_counts[part].sum() for part in parts])
         assert sums.max() / sums.mean() < 1.02
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_a_stream_that_goes_back_is_where_it_was(steps: int, more: int, seed: int) -> None:
+    stream = make([11, 300, 0, 2], pairs=9, seed=seed)
+    for _ in range(steps):
+        stream.next()
+    before = stream.state()
+    for _ in range(more):
+        stream.next()
+    stream.rewind(steps)
+    assert stream.state() == before
+    for step in (-1, steps + 1):
+        with pytest.raises(ValueError, match="not among"):
+            stream.rewind(step)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_dealt_by_length_each_pair_comes_once_and_steps_do_not_overlap(steps: int, pairs: int, seed: int) -> None:
+    counts = np.random.default_rng(seed).integers(2, 60, steps * pairs)
+    dealt = deal_by_length(counts, steps, seed=seed, window=3)
+    assert dealt.shape == (steps, pairs)
+    assert np.array_equal(np.sort(dealt.ravel()), np.arange(steps * pairs))
+    spans = sorted((counts[step].min(), counts[step].max()) for step in dealt)
+    assert all(longest <= shortest for (_, longest), (shortest, _) in itertools.pairwise(spans))
+
+
+def test_long_and_short_steps_come_in_another_order_each_window() -> None:
+    counts = np.arange(40)
+    orders = {tuple(deal_by_length(counts, 4, seed=0, window=window)[:, 0]) for window in range(30)}
+    assert len(orders) > 10
+    assert {order[0] for order in orders} == {0, 10, 20, 30}
