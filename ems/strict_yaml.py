@@ -11,7 +11,7 @@ from ems.errors import InputError
 
 
 def short(value: Any) -> str:
-    """Show a value in one line of reasonable length, in the words of YAML."""
+    """Show a value in one line of reasonable length, null and booleans alone in the words of YAML."""
     shown = {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
     return shown if len(shown) <= 100 else f"{shown[:100]}…"
 

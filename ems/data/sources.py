@@ -125,7 +125,8 @@ def _matches(pattern: str, folder: Path, key: str) -> list[str]:
         return [_existing(pattern, folder, key)]
     found = [match for match in glob.glob(pattern, root_dir=folder, recursive=True) if (folder / match).is_file()]
     if not found:
-        otherwise = glob.glob(_without_compression(pattern) + "*", root_dir=folder, recursive=True)
+        wider = glob.glob(_without_compression(pattern) + "*", root_dir=folder, recursive=True)
+        otherwise = [match for match in wider if (folder / match).is_file()]
         hint = f"; '{min(otherwise)}' would match '{_without_compression(pattern)}*'" if otherwise else ""
         raise InputError(f"{key}: '{pattern}' matches no file in '{folder}'{hint}")
     return sorted(found)

@@ -63,7 +63,7 @@ def deal_by_length(token_counts: np.ndarray, steps: int, *, seed: int, window: i
         int64 (S, N), the pairs of each step, from short to long; together they are 0..S*N-1, each once.
     """
     by_length = np.argsort(token_counts, kind="stable").reshape(steps, -1)
-    return by_length[keyed_permutation(np.arange(steps), steps, seed, _WINDOW_STREAM, window)]
+    return np.asarray(by_length[keyed_permutation(np.arange(steps), steps, seed, _WINDOW_STREAM, window)])
 
 
 def _shares(counts: np.ndarray, sampling_temperature: float) -> np.ndarray:

@@ -24,7 +24,7 @@ _UPDATE_RMS = 0.2
 
 
 def _factor(square: Tensor) -> Tensor:
-    """Return a + b X Xᵀ + c (X Xᵀ)², by which one round of the iteration multiplies X, for X Xᵀ."""
+    """Return a + b X Xᵀ + c (X Xᵀ)², by which one round multiplies X, for X Xᵀ: float (n, n)."""
     a, b, c = _COEFFICIENTS
     factor = torch.addmm(square, square, square, beta=b, alpha=c)
     factor.diagonal().add_(a)
@@ -32,14 +32,14 @@ def _factor(square: Tensor) -> Tensor:
 
 
 def _by_the_matrix(x: Tensor) -> Tensor:
-    """Iterate on X."""
+    """Iterate on X: float (n, m), n <= m."""
     for _ in range(_ITERATIONS):
         x = _factor(x @ x.T) @ x
     return x
 
 
 def _by_the_square(x: Tensor) -> Tensor:
-    """Iterate on X Xᵀ, with which all factors commute; X is multiplied once, by their product."""
+    """Iterate on X Xᵀ, with which all factors commute; X, float (n, m), n <= m, is multiplied once."""
     square = x @ x.T
     factor = product = _factor(square)
     for _ in range(_ITERATIONS - 1):

@@ -138,6 +138,7 @@ def test_a_language_without_a_file_is_refused(folder):
     ("entries", "message"),
     [
         (["none*.tsv"], r"corpus\.files\[0\]: 'none\*\.tsv' matches no file in '[^']*'$"),
+        (["we*"], r"'we\*' matches no file in '[^']*'$"),
         (["en-d*.tsv.gz"], r"'en-d\*\.tsv\.gz' matches no file in .*; 'en-de\.tsv' would match 'en-d\*\.tsv\*'"),
         (["en-de.tsv", "en-ed.tsv"], r"corpus\.files\[1\]: no file 'en-ed\.tsv' .*nearest: 'en-de\.tsv'"),
         (["xx-de.tsv"], r"xx-de\.tsv: unknown language 'xx'; nearest: "),

@@ -46,7 +46,7 @@ def slow_factor(matrix: Tensor) -> Tensor:
     return left @ values.diag() @ right
 
 
-@pytest.mark.parametrize("shape", [(24, 24), (24, 30), (24, 60), (60, 24)])
+@pytest.mark.parametrize("shape", [(24, 24), (24, 30), (24, 60), (60, 24), (256, 1408)])
 def test_the_factor_is_that_of_the_iteration_however_the_matrix_is_shaped_or_conditioned(
     shape: tuple[int, int],
 ) -> None:
