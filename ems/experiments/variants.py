@@ -34,19 +34,18 @@ def _title(path: Path) -> str:
     return first.lstrip("#").strip().rstrip(".:") if first.startswith("#") else ""
 
 
-def _sets(override: str, key: str) -> bool:
-    """Say whether an override is of a key of section `run`, alone or with the whole section."""
+def _sets_the_seed(override: str) -> bool:
+    """Say whether an override is of the seed, alone or with the whole section."""
     place, _, value = override.partition("=")
     if place.strip() == "run":
         section, _ = parse_yaml(value, f"--set {override}")
-        return isinstance(section, dict) and key in section
-    return place.strip() == f"run.{key}"
+        return isinstance(section, dict) and "seed" in section
+    return place.strip() == "run.seed"
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    for key, option in {"seed": "--seeds", "folder": "--output"}.items():
-        if any(_sets(override, key) for override in overrides):
-            raise InputError(f"--set run.{key}: an experiment gives each run its own; use {option}")
+    if any(map(_sets_the_seed, overrides)):
+        raise InputError("--set run.seed: an experiment gives each run its own; use --seeds")
 
 
 def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict[str, Variant]:
@@ -54,7 +53,7 @@ def read_variants(paths: Sequence[Path | str], overrides: Sequence[str]) -> dict
 
     Raises:
         InputError: a config cannot be used or may stop early, two have one name, or validation.metric differs; or an
-            override is of the seed or the folder, which each run has its own of.
+            override is of the seed, which each run has its own of.
     """
     _check_overrides(overrides)
     variants: dict[str, Variant] = {}
