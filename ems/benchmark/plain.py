@@ -52,7 +52,8 @@ def _layer(layer: Layer, hidden: Tensor, real: Tensor) -> Tensor:
     mixed = F.dropout(_attention(layer, hidden, real), rate, layer.training)
     hidden = layer.attention_norm(hidden + mixed)
     feed_forward = F.dropout(layer.down(F.silu(layer.up(hidden))), rate, layer.training)
-    return layer.feed_forward_norm(hidden + feed_forward)  # type: ignore[no-any-return]
+    normed: Tensor = layer.feed_forward_norm(hidden + feed_forward)
+    return normed
 
 
 def embed(encoder: Encoder, input_ids: Tensor, real: Tensor) -> Tensor:

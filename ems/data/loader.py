@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +63,49 @@ def vocabulary_of(pairs: TokenPairs, config: Config) -> np.ndarray | None:
     return step_vocabulary(pairs, max_tokens=config.model.max_tokens, mask=config.objective.mask_token)
 
 
+class DrawnStep(NamedTuple):
+    """Which pairs make a step, of all ranks.
+
+    Attributes:
+        step: steps before this one.
+        pair_index: int64 (N,), language pair of each pair.
+        rows: int64 (N,), its row of the language pair.
+        state: of the stream, to go on with the next step.
+    """
+
+    step: int
+    pair_index: np.ndarray
+    rows: np.ndarray
+    state: dict[str, Any]
+
+
+def _deal_by_length(steps: list[DrawnStep], shards: ShardFolder, config: Config) -> list[DrawnStep]:
+    """Give each step of a window pairs of about one length, from those that all of them drew."""
+    pair_index = np.concatenate([step.pair_index for step in steps])
+    rows = np.concatenate([step.rows for step in steps])
+    lengths = np.minimum(np.stack(shards.lengths(pair_index, rows)), config.model.max_tokens)
+    window = steps[0].step // len(steps)
+    dealt = deal_by_length(lengths.sum(axis=0), len(steps), seed=config.run.seed, window=window)
+    pairs = [(pair_index[chosen], rows[chosen]) for chosen in dealt]
+    return [step._replace(pair_index=p, rows=r) for step, (p, r) in zip(steps, pairs, strict=True)]
+
+
+def drawn_steps(shards: ShardFolder, holdout: HoldOut, stream: PairStream, config: Config) -> Iterator[DrawnStep]:
+    """Yield the steps that follow the stream's state, endlessly.
+
+    Windows of batching.length_window steps are drawn whole: a stream that stands within one goes back to its start.
+    """
+    size = config.batching.length_window
+    while True:
+        first = stream.step
+        stream.rewind(first - first % size)
+        steps = []
+        for step in range(stream.step, stream.step + size):
+            pair_index, draws = stream.next()
+            steps.append(DrawnStep(step, pair_index, holdout.training_rows(pair_index, draws), stream.state()))
+        yield from (steps if size == 1 else _deal_by_length(steps, shards, config))[first % size :]
+
+
 class StepLoader:
     """Iterate over training steps; what it yields depends on the config, the corpus and the stream's state only.
 
@@ -105,30 +148,11 @@ class StepLoader:
         return prefetch(self._steps(), STEPS_AHEAD)
 
     def _steps(self) -> Iterator[StepBatches]:
-        while True:
-            first = self.stream.step
-            start = first - first % self.config.batching.length_window
-            for pair_index, rows in self._window(start)[first - start :]:
-                step = self.stream.step
-                self.stream.next()  # drawn with the window; the state that a checkpoint holds goes on step by step
-                yield self._assemble(step, pair_index, rows)
+        return map(self._assemble, drawn_steps(self.shards, self.holdout, self.stream, self.config))
 
-    def _window(self, start: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Draw the steps of a window and deal their pairs by length; the stream stays where it is."""
-        size, now = self.config.batching.length_window, self.stream.step
-        self.stream.rewind(start)
-        drawn = [self.stream.next() for _ in range(size)]
-        self.stream.rewind(now)
-        steps = [(pair_index, self.holdout.training_rows(pair_index, draws)) for pair_index, draws in drawn]
-        if size == 1:
-            return steps
-        pair_index, rows = (np.concatenate(part) for part in zip(*steps, strict=True))
-        lengths = np.minimum(np.stack(self.shards.lengths(pair_index, rows)), self.config.model.max_tokens)
-        dealt = deal_by_length(lengths.sum(axis=0), size, seed=self.config.run.seed, window=start // size)
-        return [(pair_index[chosen], rows[chosen]) for chosen in dealt]
-
-    def _assemble(self, step: int, pair_index: np.ndarray, rows: np.ndarray) -> StepBatches:
+    def _assemble(self, drawn: DrawnStep) -> StepBatches:
         config, longest = self.config, self.config.model.max_tokens
+        step, pair_index, rows, state = drawn
         lengths = np.stack(self.shards.lengths(pair_index, rows))
         counts = np.minimum(lengths, longest).sum(axis=0)
         parts = split_ranks(counts, self.size)
@@ -153,7 +177,7 @@ class StepLoader:
             batches=[batch.pinned_for(self.device) for batch in batches],
             pairs=pairs,
             rank_pairs=tuple(map(len, parts)),
-            stream_state=self.stream.state(),
+            stream_state=state,
             num_tokens=int(counts.sum()),
             num_truncated=int((lengths > longest).sum()),
         )

@@ -8,7 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-_END = object()
+
+
+class _End:
+    """What comes after the last item."""
 
 
 def prefetch(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
@@ -19,10 +22,10 @@ def prefetch(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
     """
     iterator = iter(items)
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-    waiting: deque[Future[object]] = deque(pool.submit(next, iterator, _END) for _ in range(depth))
+    waiting: deque[Future[Item | _End]] = deque(pool.submit(next, iterator, _End()) for _ in range(depth))
     try:
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(pool.submit(next, iterator, _END))
-            yield item  # type: ignore[misc]
+        while not isinstance(item := waiting.popleft().result(), _End):
+            waiting.append(pool.submit(next, iterator, _End()))
+            yield item
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -5,6 +5,8 @@ k-th pair drawn of a language pair is place k mod n of a permutation of its n ro
 again only after all rows of its language pair came, and where the stream stands is one step number and one count a
 language pair.
 
+Pairs of several steps may then be dealt anew by length (`deal_by_length`), which changes which step of them has a pair.
+
 How many ranks share a step is not known here: every rank computes the whole step and takes its part by `split_ranks`.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from ems.benchmark.flops import step_flops
 from ems.config import Config
 from ems.data.holdout import hold_out
-from ems.data.loader import chooses_among_the_step, vocabulary_of
+from ems.data.loader import chooses_among_the_step, drawn_steps, vocabulary_of
 from ems.data.preparation import PreparedCorpus
 from ems.data.stream import PairStream
 from ems.errors import InputError
@@ -158,9 +159,7 @@ def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> 
         seed=config.run.seed,
     )
     counts = []
-    for _ in range(steps):
-        pair_index, draws = stream.next()
-        rows = holdout.training_rows(pair_index, draws)
+    for _, pair_index, rows, _ in itertools.islice(drawn_steps(corpus.shards, holdout, stream, config), steps):
         lengths = np.minimum(np.concatenate(corpus.shards.lengths(pair_index, rows)), config.model.max_tokens)
         few = chooses_among_the_step(config)
         vocabulary = vocabulary_of(corpus.shards.fetch(pair_index, rows), config) if few else None

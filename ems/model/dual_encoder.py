@@ -108,9 +108,8 @@ class DualEncoder(nn.Module):
         Returns:
             logits (B, V).
         """
-        return self.reconstruction.output(  # type: ignore[no-any-return]
-            self.reconstruction_hidden(sentence_BH, target_langs_B)
-        )
+        logits_BV: Tensor = self.reconstruction.output(self.reconstruction_hidden(sentence_BH, target_langs_B))
+        return logits_BV
 
     def losses(
         self,

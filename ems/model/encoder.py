@@ -85,7 +85,8 @@ class Encoder(nn.Module):
             rotation = rotation_of(sentences.position_ids, self.sizes.hidden_size // self.sizes.num_heads)
         for layer in self.layers:
             hidden_TH = layer(hidden_TH, sentences, rotation)
-        return self.final_norm(hidden_TH)  # type: ignore[no-any-return]
+        normed_TH: Tensor = self.final_norm(hidden_TH)
+        return normed_TH
 
     def forward(self, sentences: PackedSentences) -> Tensor:
         """Embed S packed sentences.

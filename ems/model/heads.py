@@ -24,7 +24,8 @@ class LanguageEmbedding(nn.Module):
 
     def forward(self, lang_ids_B: Tensor) -> Tensor:
         """Look languages up: int64 (B,) -> (B, language_size)."""
-        return self.dropout(self.norm(self.table(lang_ids_B)))  # type: ignore[no-any-return]
+        lang_BE: Tensor = self.dropout(self.norm(self.table(lang_ids_B)))
+        return lang_BE
 
 
 class ReconstructionHead(nn.Module):
@@ -63,9 +64,12 @@ class ReconstructionHead(nn.Module):
     def hidden(self, lang_BE: Tensor | None, sentence_BH: Tensor) -> Tensor:
         """Compute what the output matrix reads: (B, language_size) or None, (B, H) -> (B, width of that matrix)."""
         joined = sentence_BH if lang_BE is None else torch.cat([lang_BE, sentence_BH], dim=1)
+        hidden: Tensor
         if self.dense is None or self.norm is None:
-            return self.dropout(joined)  # type: ignore[no-any-return]
-        return self.norm(self.dropout(F.silu(self.dense(joined))))  # type: ignore[no-any-return]
+            hidden = self.dropout(joined)
+        else:
+            hidden = self.norm(self.dropout(F.silu(self.dense(joined))))
+        return hidden
 
     def forward(self, lang_BE: Tensor | None, sentence_BH: Tensor) -> Tensor:
         """Score the vocabulary: (B, language_size) or None, (B, H) -> logits (B, V)."""
