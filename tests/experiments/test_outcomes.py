@@ -102,9 +102,10 @@ def test_languages_without_a_score_are_left_out_of_the_groups_and_named(caplog: 
     assert "['ja', 'luo']" in caplog.text
 
 
-def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", ["batching.length_window=1", "batching.length_window=4"])
+def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count(tmp_path: Path, window: str) -> None:
     write_corpus(tmp_path / "text")
-    config = tiny_config(tmp_path, "objective.vocabulary=step")
+    config = tiny_config(tmp_path, "objective.vocabulary=step", window)
     corpus = prepare_corpus(config)
     holdout = hold_out(corpus.shards, pairs_per_language_pair=10, seed=0)
     stream = PairStream(holdout.counts, pairs=16, sampling_temperature=1.0, seed=0)
@@ -113,7 +114,8 @@ def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count
     seen, all_rows = len(ids.unique()), corpus.tokenizer.vocab_size
     assert seen < all_rows
     few, all_ = (
-        flops_of_a_step(tiny_config(tmp_path, f"objective.vocabulary={kind}"), corpus, 1) for kind in ("step", "all")
+        flops_of_a_step(tiny_config(tmp_path, f"objective.vocabulary={kind}", window), corpus, 1)
+        for kind in ("step", "all")
     )
     width = config.model.language_size + config.model.hidden_size
     assert all_ - few == 3 * 2 * 16 * 2 * width * (all_rows - seen)
