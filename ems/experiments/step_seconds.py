@@ -1,7 +1,8 @@
 """What a training step of each variant takes, measured in turn with the reference.
 
 Machines drift by more than variants differ, so that runs of different hours cannot be compared. Here two processes, of
-the reference and of one variant, take the same steps by turns, and only the ratio within a round counts.
+the reference and of one variant, take the same steps by turns, and only the ratio within a round counts. A round is a
+step, or a whole window of them where pairs are dealt by length: a step of short sentences alone says nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import statistics
 from collections.abc import Callable, Sequence
+from math import ceil, lcm
 from pathlib import Path
 
 import torch
@@ -25,8 +27,8 @@ from ems.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-_WARM_UP = 3  # steps that are not counted: memory and threads are new
-_ROUNDS = 20
+_WARM_UP = 3  # steps that are not counted, or as many more as fill a window: memory and threads are new
+_STEPS = 20  # steps that count, or as many more
 _STEP = "step"
 _ENDLESS = ("training.schedule=constant",)  # others end at max_steps, which may be fewer than are measured
 
@@ -48,18 +50,32 @@ def _prepare(path: Path, overrides: Sequence[str], device: Device) -> Callable[[
     return take_step
 
 
-def in_turn(own: Worker, reference: Worker, rounds: int) -> float:
-    """Have both take a step in each round and return the median ratio of their seconds, without that of the first."""
-    taken = [(own.do(_STEP), reference.do(_STEP)) for _ in range(_WARM_UP + rounds)][_WARM_UP:]
-    return float(statistics.median(one / other for one, other in taken))
+def _round(own: Worker, reference: Worker, window: int) -> float:
+    """Have both take the steps of a window by turns and return the ratio of their seconds."""
+    taken = [(own.do(_STEP), reference.do(_STEP)) for _ in range(window)]
+    return float(sum(one for one, _ in taken) / sum(other for _, other in taken))
 
 
-def _ratio(variant: Variant, reference: Variant, overrides: Sequence[str], device: Device, rounds: int) -> float:
+def in_turn(own: Worker, reference: Worker, steps: int, window: int = 1) -> float:
+    """Return the median ratio of the seconds of two processes that take steps by turns.
+
+    Args:
+        own: whose seconds are divided.
+        reference: by whose.
+        steps: that count, at least.
+        window: steps of a round.
+    """
+    ratios = [_round(own, reference, window) for _ in range(ceil(_WARM_UP / window) + ceil(steps / window))]
+    return float(statistics.median(ratios[ceil(_WARM_UP / window) :]))
+
+
+def _ratio(variant: Variant, reference: Variant, overrides: Sequence[str], device: Device, steps: int) -> float:
     workers = []
+    window = lcm(variant.config.batching.length_window, reference.config.batching.length_window)
     try:
         for each in (variant, reference):
             workers.append(Worker(_prepare, each.path, tuple(overrides), device))
-        return in_turn(workers[0], workers[1], rounds)
+        return in_turn(workers[0], workers[1], steps, window)
     except RuntimeError as error:
         raise RunError(f"{variant.path} and {reference.path} could not be measured in turn: {error}") from None
     finally:
@@ -73,7 +89,7 @@ def seconds_of_a_step(
     overrides: Sequence[str],
     device: Device,
     *,
-    rounds: int = _ROUNDS,
+    steps: int = _STEPS,
 ) -> dict[str, float]:
     """Measure the steps of variants against those of the reference.
 
@@ -84,7 +100,7 @@ def seconds_of_a_step(
         reference: whose step counts as 1.
         overrides: of all configs.
         device: where the processes run, as runs do.
-        rounds: steps that count, of each.
+        steps: that count of each, at least.
 
     Returns:
         For each variant, and the reference, the time of its step over that of the reference: median over rounds.
@@ -102,6 +118,6 @@ def seconds_of_a_step(
     ratios = {reference.name: 1.0}
     for variant in variants:
         if variant.name != reference.name:
-            ratios[variant.name] = _ratio(variant, reference, overrides, device, rounds)
+            ratios[variant.name] = _ratio(variant, reference, overrides, device, steps)
             logger.info("a step of %s takes %.3f of one of %s", variant.name, ratios[variant.name], reference.name)
     return ratios

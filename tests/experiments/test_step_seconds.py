@@ -34,6 +34,13 @@ def test_both_take_turns_and_the_ratio_is_the_median_of_the_rounds_after_the_fir
     assert turns == ["own", "reference"] * 6
 
 
+def test_a_round_is_a_whole_window_so_that_short_and_long_steps_count_by_their_share() -> None:
+    warm_up = [99.0] * 4  # three steps, or as many more as fill a window
+    own: Any = Clock("own", [*warm_up, 1, 1, 1, 9, 9, 1, 1, 1], [])
+    reference: Any = Clock("reference", [1] * 12, [])
+    assert in_turn(own, reference, 5, window=4) == 3  # and not 1, the median over steps
+
+
 def test_a_budget_of_tokens_that_is_found_in_free_memory_cannot_be_measured(tmp_path: Path) -> None:
     full, auto = write_variants(tmp_path, full="", auto="batching:\n  max_tokens: auto\n")
     variants = read_variants([full, auto], shared(tmp_path))
@@ -47,7 +54,7 @@ def test_a_variant_of_eight_layers_takes_longer_than_one_of_one_and_nothing_is_w
     overrides = [key for key in shared(tmp_path) if not key.startswith("model.num_layers")]
     full, deep = read_variants(paths, overrides).values()
     (device,) = find_devices(1, "cpu")
-    found = seconds_of_a_step([full, deep], full, overrides, device, rounds=5)
+    found = seconds_of_a_step([full, deep], full, overrides, device, steps=5)
     assert found.keys() == {"full", "deep"}
     assert found["full"] == 1
     assert found["deep"] > 2
