@@ -107,7 +107,8 @@ class BatchingConfig(_Section):
         1,
         ge=1,
         le=1024,
-        description="steps drawn together and dealt by length: harder negatives, less padding; 1 is off",
+        description="steps drawn together and dealt by length: harder negatives; the longest may have twice the "
+        "tokens of a step drawn by chance; a max_steps that is a multiple gives all lengths the same part; 1 is off",
     )
 
 

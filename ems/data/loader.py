@@ -79,7 +79,7 @@ class DrawnStep(NamedTuple):
     state: dict[str, Any]
 
 
-def _deal_by_length(steps: list[DrawnStep], shards: ShardFolder, config: Config) -> list[DrawnStep]:
+def _grouped_by_length(steps: list[DrawnStep], shards: ShardFolder, config: Config) -> list[DrawnStep]:
     """Give each step of a window pairs of about one length, from those that all of them drew."""
     pair_index = np.concatenate([step.pair_index for step in steps])
     rows = np.concatenate([step.rows for step in steps])
@@ -91,9 +91,17 @@ def _deal_by_length(steps: list[DrawnStep], shards: ShardFolder, config: Config)
 
 
 def drawn_steps(shards: ShardFolder, holdout: HoldOut, stream: PairStream, config: Config) -> Iterator[DrawnStep]:
-    """Yield the steps that follow the stream's state, endlessly.
+    """Draw the steps that follow the stream's state.
 
-    Windows of batching.length_window steps are drawn whole: a stream that stands within one goes back to its start.
+    Args:
+        shards: the corpus.
+        holdout: which of its pairs are not trained on.
+        stream: says which pairs come next. Windows of batching.length_window steps are drawn from it whole: one that
+            stands within a window goes back to its start, and is afterwards at the end of the window last drawn.
+        config: complete.
+
+    Yields:
+        Step after step, endlessly, each with the state to go on behind it.
     """
     size = config.batching.length_window
     while True:
@@ -103,7 +111,7 @@ def drawn_steps(shards: ShardFolder, holdout: HoldOut, stream: PairStream, confi
         for step in range(stream.step, stream.step + size):
             pair_index, draws = stream.next()
             steps.append(DrawnStep(step, pair_index, holdout.training_rows(pair_index, draws), stream.state()))
-        yield from (steps if size == 1 else _deal_by_length(steps, shards, config))[first % size :]
+        yield from (steps if size == 1 else _grouped_by_length(steps, shards, config))[first % size :]
 
 
 class StepLoader:

@@ -63,6 +63,9 @@ def deal_by_length(token_counts: np.ndarray, steps: int, *, seed: int, window: i
 
     Returns:
         int64 (S, N), the pairs of each step, from short to long; together they are 0..S*N-1, each once.
+
+    Raises:
+        ValueError: the number of pairs is no multiple of `steps`.
     """
     by_length = np.argsort(token_counts, kind="stable").reshape(steps, -1)
     return np.asarray(by_length[keyed_permutation(np.arange(steps), steps, seed, _WINDOW_STREAM, window)])

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Outcome:
         trained: mean accuracy of the language pairs with the hub, both directions, a fraction.
         unseen: mean accuracy of the other pairs; None if there is none.
         by_language: accuracy of each language with the hub.
-        step_seconds: median time of a training step.
+        step_seconds: time of a training step, median over windows of `batching.length_window` steps.
         curve: (pairs seen, seconds of training, `trained`) at each validation.
     """
 
@@ -97,6 +98,16 @@ def _curve(
     return tuple(points)
 
 
+def _step_seconds(rates: Sequence[float], pairs: int, window: int) -> float:
+    """Return the time of a step from the pairs per second of all: of the mean of a window, the median over windows."""
+    seconds = pairs / np.array(rates)
+    skipped = ceil(_FIRST_STEPS / window) * window
+    seconds = seconds[skipped:] if len(seconds) >= skipped + window else seconds
+    window = min(window, len(seconds))
+    whole = seconds[: len(seconds) // window * window].reshape(-1, window)
+    return float(np.median(whole.mean(axis=1)))
+
+
 def read_outcome(run: Run, groups: Groups) -> Outcome:
     """Read the folder of a finished run; accuracy is that of `validation.metric` after the last step.
 
@@ -124,6 +135,7 @@ def _outcome(run: Run, groups: Groups) -> Outcome:
     if not by_language:
         raise InputError(f"{run.folder}: validation.metric {metric!r} has no language pair with {groups.hub!r}")
     unseen = [value for pair, value in by_pair.items() if _partner(pair, groups.hub) is None]
+    batching = run.variant.config.batching
     rates = [record["time/pairs_per_second"] for record in records if "time/pairs_per_second" in record]
     if len(rates) != run.max_steps:
         raise ValueError(f"{len(rates)} steps of {run.max_steps}")
@@ -131,7 +143,7 @@ def _outcome(run: Run, groups: Groups) -> Outcome:
         trained=float(np.mean(list(by_language.values()))),
         unseen=float(np.mean(unseen)) if unseen else None,
         by_language=by_language,
-        step_seconds=run.variant.config.batching.pairs / float(np.median(rates[_FIRST_STEPS:] or rates)),
+        step_seconds=_step_seconds(rates, batching.pairs, batching.length_window),
         curve=_curve(records, metric, [pair for pair in by_pair if _partner(pair, groups.hub) is not None]),
     )
 
@@ -148,7 +160,8 @@ def scored_groups(groups: Groups, outcomes: Iterable[Mapping[str, Sequence[Outco
 
 
 def flops_of_a_step(config: Config, corpus: PreparedCorpus, steps: int = 20) -> float:
-    """Count the floating-point operations of a training step, the mean of the first `steps` of the run."""
+    """Count the floating-point operations of a training step: the mean of the run's first `steps`, in whole windows."""
+    steps = ceil(steps / config.batching.length_window) * config.batching.length_window
     holdout = hold_out(
         corpus.shards, pairs_per_language_pair=config.validation.pairs_per_language_pair, seed=config.run.seed
     )

@@ -15,12 +15,23 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 # Coefficients of the quintic iteration, and how often it runs: Jordan et al., "Muon: An optimizer for hidden layers in
-# neural networks", 2024. They bring every singular value between 0.7 and 1.2 rather than to 1, which is near enough.
+# neural networks", 2024. They bring singular values between 0.7 and 1.2 rather than to 1, which is near enough; those
+# below a thousandth of the norm grow by 3.4445 ** 5 = 485 only, and stay small.
 _COEFFICIENTS = 3.4445, -4.775, 2.0315
 _ITERATIONS = 5
 # The root mean square of an AdamW update, which an orthogonal one is scaled to, so that one learning rate serves both:
 # Liu et al., "Muon is scalable for LLM training", 2025 (arXiv 2502.16982), section 2.2.
 _UPDATE_RMS = 0.2
+
+
+def _by_the_matrix(x: Tensor) -> Tensor:
+    """Iterate on X: float (n, m), n <= m."""
+    a, b, c = _COEFFICIENTS
+    for _ in range(_ITERATIONS):
+        square = x @ x.T
+        # `a` multiplies X itself: on the diagonal of the square, half precision would round it to a 64th.
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 def _factor(square: Tensor) -> Tensor:
@@ -29,13 +40,6 @@ def _factor(square: Tensor) -> Tensor:
     factor = torch.addmm(square, square, square, beta=b, alpha=c)
     factor.diagonal().add_(a)
     return factor
-
-
-def _by_the_matrix(x: Tensor) -> Tensor:
-    """Iterate on X: float (n, m), n <= m."""
-    for _ in range(_ITERATIONS):
-        x = _factor(x @ x.T) @ x
-    return x
 
 
 def _by_the_square(x: Tensor) -> Tensor:
@@ -57,7 +61,8 @@ def orthogonal_factor(matrix: Tensor) -> Tensor:
             elsewhere in float32, as that is fastest.
 
     Returns:
-        The same shape and dtype, singular values between about 0.7 and 1.2.
+        The same shape and dtype; singular values between about 0.7 and 1.2, but for those that were below a thousandth
+        of the norm.
     """
     in_half = matrix.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     x = matrix.bfloat16() if in_half else matrix.float()

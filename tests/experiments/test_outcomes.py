@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_an_outcome_is_that_of_the_last_step_with_the_hub_apart(tmp_path: Path) 
     assert outcome.group(("de", "ja")) == pytest.approx(0.6)
 
 
+def test_where_pairs_are_dealt_by_length_the_mean_of_a_window_is_the_time_of_a_step(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", [*(step(i, 10 if i == 4 else 50) for i in (1, 2, 3, 4)), scores(4, 0.5, 0.7, 0.1)])
+    batching = run.variant.config.batching.model_copy(update={"length_window": 4})
+    dealt = replace(run.variant, config=run.variant.config.model_copy(update={"batching": batching}))
+    assert read_outcome(run, GROUPS).step_seconds == pytest.approx(1)
+    assert read_outcome(replace(run, variant=dealt), GROUPS).step_seconds == pytest.approx((1 + 1 + 1 + 5) / 4)
+
+
 def test_a_run_without_scores_of_its_last_step_is_named(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", [step(1, 10), scores(1, 0.2, 0.4, 0.05), step(4, 10)])
     with pytest.raises(InputError, match="run holds no scores of step 4; delete it"):
@@ -102,20 +111,23 @@ def test_languages_without_a_score_are_left_out_of_the_groups_and_named(caplog: 
     assert "['ja', 'luo']" in caplog.text
 
 
-@pytest.mark.parametrize("window", ["batching.length_window=1", "batching.length_window=4"])
-def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count(tmp_path: Path, window: str) -> None:
+@pytest.mark.parametrize("window", [1, 4])
+def test_among_the_tokens_of_the_step_only_their_rows_of_the_output_matrix_count(tmp_path: Path, window: int) -> None:
     write_corpus(tmp_path / "text")
-    config = tiny_config(tmp_path, "objective.vocabulary=step", window)
+    dealt = f"batching.length_window={window}"
+    config = tiny_config(tmp_path, "objective.vocabulary=step", dealt)
     corpus = prepare_corpus(config)
     holdout = hold_out(corpus.shards, pairs_per_language_pair=10, seed=0)
     stream = PairStream(holdout.counts, pairs=16, sampling_temperature=1.0, seed=0)
-    (step,) = itertools.islice(StepLoader(corpus.shards, holdout, stream, config), 1)
-    ids = torch.cat([batch.sentences.input_ids for batch in step.batches])
-    seen, all_rows = len(ids.unique()), corpus.tokenizer.vocab_size
+    steps = itertools.islice(
+        StepLoader(corpus.shards, holdout, stream, config), window
+    )  # a whole window of them counts
+    ids = [torch.cat([batch.sentences.input_ids for batch in step.batches]) for step in steps]
+    seen, all_rows = sum(len(of_step.unique()) for of_step in ids) / window, corpus.tokenizer.vocab_size
     assert seen < all_rows
     few, all_ = (
-        flops_of_a_step(tiny_config(tmp_path, f"objective.vocabulary={kind}", window), corpus, 1)
+        flops_of_a_step(tiny_config(tmp_path, f"objective.vocabulary={kind}", dealt), corpus, 1)
         for kind in ("step", "all")
     )
     width = config.model.language_size + config.model.hidden_size
-    assert all_ - few == 3 * 2 * 16 * 2 * width * (all_rows - seen)
+    assert all_ - few == pytest.approx(3 * 2 * 16 * 2 * width * (all_rows - seen), rel=1e-12)
