@@ -199,12 +199,12 @@ class ObjectiveConfig(_Section):
 class TrainingConfig(_Section):
     """The optimisation."""
 
-    max_steps: int = Field(ge=1, description="optimizer steps")
+    max_steps: int = Field(ge=1, le=10**9, description="optimizer steps")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate")
     table_learning_rate: float | None = Field(
         None, gt=0, description="muon: peak rate of all that AdamW moves (tables, biases, norms); null is learning_rate"
     )
-    warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
+    warmup_steps: int = Field(1000, ge=0, le=10**9, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
         "cosine", description="decay to 0 at max_steps, but for constant"
     )

@@ -52,7 +52,10 @@ def registry_of(config: Config) -> LanguageRegistry:
 def codes_of(config: Config, registry: LanguageRegistry) -> list[str]:
     """List the languages that a config asks for; empty means all that there are."""
     wanted = config.corpus.languages or []
-    return [registry.resolve(entry if isinstance(entry, str) else entry.code) for entry in wanted]
+    try:
+        return [registry.resolve(entry if isinstance(entry, str) else entry.code) for entry in wanted]
+    except InputError as error:
+        raise InputError(f"corpus.languages: {error}; declare another as {{code: xx, name: its name}}") from None
 
 
 def corpus_files(config: Config, registry: LanguageRegistry) -> list[CorpusFile]:
@@ -69,11 +72,20 @@ def corpus_files(config: Config, registry: LanguageRegistry) -> list[CorpusFile]
     )
 
 
-def _sentences(files: list[CorpusFile], rules: Rules, registry: LanguageRegistry) -> Iterator[tuple[str, str]]:
-    for file in files:
-        for pair in read_pairs(file, rules=rules, registry=registry, report=FileReport(file.name)):
+def _sentences(
+    files: list[CorpusFile], rules: Rules, registry: LanguageRegistry, reports: list[FileReport]
+) -> Iterator[tuple[str, str]]:
+    for file, report in zip(files, reports, strict=True):
+        for pair in read_pairs(file, rules=rules, registry=registry, report=report):
             yield pair.src_lang, pair.src
             yield pair.tgt_lang, pair.tgt
+
+
+def _rejections(reports: list[FileReport]) -> str:
+    """Say of which file most lines were rejected: text that is too little may be text that cannot be used."""
+    worst = max(reports, key=lambda report: report.lines - report.kept)
+    lost = worst.lines - worst.kept
+    return f"; {worst.name}: {lost:,} of {worst.lines:,} lines were rejected, {worst.reasons()}" if lost else ""
 
 
 def _request(config: Config, languages: list[str]) -> dict[str, Any]:
@@ -89,15 +101,19 @@ def _make_tokenizer(config: Config, files: list[CorpusFile], registry: LanguageR
             raise InputError(f"tokenizer.model: {path} does not exist")
         return Tokenizer.load(path) if path.is_dir() else Tokenizer.from_sentencepiece(path)
     logger.info("training a %s tokenizer of %d pieces", wanted.type, wanted.vocab_size)
+    reports = [FileReport(file.name) for file in files]
     sentences = balanced_sample(
-        _sentences(files, Rules(config.corpus.max_characters), registry),
+        _sentences(files, Rules(config.corpus.max_characters), registry, reports),
         size=wanted.sentences,
         sampling_temperature=wanted.sampling_temperature,
         seed=_SAMPLE_SEED,
     )
-    return Tokenizer.train(
-        sentences, vocab_size=wanted.vocab_size, type=wanted.type, byte_fallback=wanted.byte_fallback
-    )
+    try:
+        return Tokenizer.train(
+            sentences, vocab_size=wanted.vocab_size, type=wanted.type, byte_fallback=wanted.byte_fallback
+        )
+    except InputError as error:
+        raise InputError(f"{error}{_rejections(reports)}") from None
 
 
 def _tokenizer_of(config: Config, files: list[CorpusFile], registry: LanguageRegistry) -> Tokenizer:

@@ -75,7 +75,7 @@ def _languages_in_name(name: str, registry: LanguageRegistry) -> tuple[str, str]
             for spelling in halves[0]:
                 registry.resolve(spelling)
         except InputError as error:
-            raise _UnknownLanguageError(f"{name}: {error}") from None
+            raise _UnknownLanguageError(f"{name}: {error}; corpus.languages can declare another") from None
     raise InputError(
         f"{name}: the name does not tell two languages; name the file like en-de.tsv, or use an entry "
         "{file: ..., languages: [en, de]}"

@@ -46,7 +46,7 @@ def read_plan(path: Path) -> dict[str, dict[str, int]]:
     plans = list(found.values()) if isinstance(found, dict) else [None]
     for steps in plans:
         numbers = steps.values() if isinstance(steps, dict) else [None]
-        if not all(type(number) is int and number >= 1 for number in numbers):
+        if not all(type(number) is int and 1 <= number <= 10**9 for number in numbers):
             raise InputError(f"{path} cannot be used: it does not hold steps by budget and variant; delete it")
     return dict(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import queue
@@ -21,6 +22,7 @@ from ems.training.run_folder import check_run_folder
 logger = logging.getLogger(__name__)
 
 _STOPPED = 3
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,20 @@ def is_done(run: Run, shared: Sequence[str]) -> bool:
     return (run.folder / "scores.json").is_file()
 
 
+# Looked up here: a process that was forked beside other threads may do little more than call the system.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def _end_with_the_experiment() -> None:
+    """Have Linux send SIGTERM to this process, a run about to start, when the thread that started it is gone.
+
+    That thread waits for the run, so it goes first only where the experiment is killed. The signal then comes once for
+    each thread that inherits the run and dies, too: the run may end at once, and goes on from its last checkpoint.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class _Workers:
     """Threads that each keep one device busy with the runs of one queue."""
 
@@ -131,6 +147,7 @@ class _Workers:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | device.environment,
+                preexec_fn=_end_with_the_experiment,
                 start_new_session=True,  # a Ctrl-C at the terminal reaches the experiment, which passes it on once
             )
             self._processes[place] = process

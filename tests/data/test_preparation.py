@@ -41,6 +41,19 @@ def test_a_declared_language_is_trained_like_any_other(folder):
     assert prepare_corpus(tiny_config(folder, declared)).languages == ("en", "es", "gsw")
 
 
+def test_an_unknown_language_is_refused_with_its_key_and_the_way_to_declare_it(folder):
+    with pytest.raises(InputError, match=r"^corpus\.languages: unknown language 'xx'.*; declare another as \{code: xx"):
+        prepare_corpus(tiny_config(folder, "corpus.languages=[en, xx]"))
+
+
+def test_where_text_is_too_little_for_the_vocabulary_the_rejected_lines_are_told(folder):
+    with open(folder / "text" / "en-de.tsv", "a", encoding="utf-8") as file:
+        file.write("left\t\n" * 7)
+    with pytest.raises(InputError, match=r"vocab_size 30000 .*; en-de\.tsv: 7 of \d+ lines were rejected, empty"):
+        prepare_corpus(tiny_config(folder, "tokenizer.vocab_size=30000"))
+    assert not (folder / "run" / "prepared" / "tokenizer").exists()
+
+
 def test_only_the_listed_languages_are_used(folder):
     assert prepare_corpus(tiny_config(folder, "corpus.languages=[en, es]", "tokenizer.vocab_size=200")).languages == (
         "en",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,23 +73,39 @@ def test_variants_are_trained_and_compared_at_three_budgets_and_not_trained_agai
     assert {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")} == before
 
 
-@pytest.mark.slow
-def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    (path,) = write_variants(tmp_path, full="")
-    command = [sys.executable, "scripts/experiment.py", "--configs", str(path), "--output", str(tmp_path / "out")]
-    command += [
-        "--seeds",
-        "0",
-        "--set",
-        *shared(tmp_path, "training.max_steps=60", "training.validate_every_steps=30"),
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "out" / "full" / "60-steps" / "seed-0" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and metrics.stat().st_size > 2000):
-        assert process.poll() is None, process.communicate()
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def in_the_middle_of_a_run(folder: Path) -> tuple[subprocess.Popen[str], list[str], Path]:
+    """Start an experiment of one run and return its process, its command and the run's metrics."""
+    (path,) = write_variants(folder, full="")
+    command = [sys.executable, "scripts/experiment.py", "--configs", str(path), "--output", str(folder / "out")]
+    steps = "training.max_steps=60", "training.validate_every_steps=30"
+    command += ["--seeds", "0", "--set", *shared(folder, *steps)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "out" / "full" / "60-steps" / "seed-0" / "metrics.jsonl"
+    wait_until(lambda: process.poll() is not None or (metrics.exists() and metrics.stat().st_size > 2000))
+    assert process.poll() is None, process.communicate()
+    return process, command, metrics
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_a_run_ends_when_its_experiment_is_killed(tmp_path: Path) -> None:
+    process, _, metrics = in_the_middle_of_a_run(tmp_path)
+    process.kill()
+    log = metrics.parent.parent / "seed-0.log"
+    wait_until(lambda: re.search(r"ems train: (stopped by SIGTERM|interrupted)", log.read_text()) is not None)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_a_signal_stops_the_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    process, command, metrics = in_the_middle_of_a_run(tmp_path)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3, errors
