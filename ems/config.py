@@ -15,6 +15,7 @@ from ems.strict_yaml import dump_yaml, parse_yaml, short
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
+MOST_STEPS = 10**9  # that any run takes
 
 
 class _Section(BaseModel):
@@ -199,12 +200,12 @@ class ObjectiveConfig(_Section):
 class TrainingConfig(_Section):
     """The optimisation."""
 
-    max_steps: int = Field(ge=1, le=10**9, description="optimizer steps")
+    max_steps: int = Field(ge=1, le=MOST_STEPS, description="optimizer steps")
     learning_rate: float = Field(1e-3, gt=0, description="peak rate")
     table_learning_rate: float | None = Field(
         None, gt=0, description="muon: peak rate of all that AdamW moves (tables, biases, norms); null is learning_rate"
     )
-    warmup_steps: int = Field(1000, ge=0, le=10**9, description="steps of linear warm-up")
+    warmup_steps: int = Field(1000, ge=0, le=MOST_STEPS, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "wsd", "constant"] = Field(
         "cosine", description="decay to 0 at max_steps, but for constant"
     )

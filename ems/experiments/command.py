@@ -188,7 +188,9 @@ def run_experiment(
         steps = experiment.own_steps
         if budget != "steps":
             cost_of = partial(_costs, experiment, budget, corpora)
-            steps = planned_steps(experiment.output / _PLAN, budget, cost_of, own=steps, reference=chosen.name)
+            costs = {name: variant.cost_digest for name, variant in variants.items()}
+            path = experiment.output / _PLAN
+            steps = planned_steps(path, budget, cost_of, own=steps, costs=costs, reference=chosen.name)
         compared[budget] = steps, _read(experiment.run(steps), groups)
         draw(compared[budget][1], experiment.output / f"{budget}.png")
         # After each budget, as the next may take hours.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ class Variant:
     path: Path
     title: str
     config: Config
+
+    @property
+    def cost_digest(self) -> str:
+        """Digest of all in the config that a step's cost depends on: steps planned for another are no longer equal."""
+        config = self.config.model_dump(mode="json")
+        sections = {key: config[key] for key in ("corpus", "tokenizer", "batching", "model", "objective")}
+        text = json.dumps([sections, self.config.training.optimizer], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _title(path: Path) -> str:

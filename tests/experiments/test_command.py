@@ -62,7 +62,7 @@ def test_variants_are_trained_and_compared_at_three_budgets_and_not_trained_agai
         assert (output / f"{budget}.png").stat().st_size > 1000
     assert "**full**: It is full |" in text
     assert text.index("**full**") < text.index("**light**")  # the reference comes first
-    planned = json.loads((output / "plan.json").read_text())
+    planned = json.loads((output / "plan.json").read_text())["steps"]
     assert planned["flops"]["full"] == planned["seconds"]["full"] == 30
     assert planned["flops"]["light"] > 30  # no reconstruction: cheaper
     before = {path: path.stat().st_mtime_ns for path in output.rglob("scores.json")}
