@@ -71,7 +71,8 @@ def finish(
     trained = {frozenset(pair) for pair in corpus.shards.language_pairs}
     scores = {name: score(encoder) for name, score in sets.items()}
     if not scores:
-        scores["held_out (also chose the best step)"] = score_held_out(encoder, corpus, holdout)
+        chose = " (also chose the best step)" if config.validation.metric == "held_out" else ""
+        scores[f"held_out{chose}"] = score_held_out(encoder, corpus, holdout)
     summaries = {name: _summary(score, trained) for name, score in scores.items()}
     first = next(iter(summaries))
     content = {**summaries[first], "set": first, "sets": summaries}
@@ -80,6 +81,6 @@ def finish(
         file.write(write_report(config, corpus, holdout, summaries, folder))
     write_json(folder / "scores.json", content)
     for name, summary in summaries.items():
-        logger.info("%s: retrieval accuracy %.1f %%", name, 100 * summary["mean"])
+        logger.info("%s: retrieval accuracy %.1f %% of %d", name, 100 * summary["mean"], summary["candidates"])
     logger.info("%s has the curves and all scores", folder / "report.md")
     return content
