@@ -75,8 +75,8 @@ def _check_files(variants: Mapping[str, Variant]) -> None:
     for variant in variants.values():
         if variant.config.corpus.prepared is None:
             raise InputError(
-                f"{variant.path}: corpus.prepared is not set; runs of an experiment share their prepared text: add --set "
-                "corpus.prepared=FOLDER"
+                f"{variant.path}: corpus.prepared is not set; runs of an experiment share their prepared text: "
+                "add --set corpus.prepared=FOLDER"
             )
         find_sets(variant.config.validation)
         find_sets(variant.config.evaluation)
