@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -45,11 +45,11 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdin.buffer
         return
-    try:
-        file = open(name, "rb")  # noqa: SIM115  (closed below; opening is what may fail)
-    except OSError as error:
-        raise InputError(f"input {name} cannot be read: {error.strerror}") from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(name, "rb"))
+        except OSError as error:
+            raise InputError(f"input {name} cannot be read: {error.strerror}") from None
         yield file
 
 

@@ -223,11 +223,11 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        lock = open(folder / ".lock", "w")  # noqa: SIM115  (closed below; opening is what may fail)
-    except OSError as error:
-        raise InputError(f"{folder} has to be writable, but is not: {error.strerror or error}") from None
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = stack.enter_context(open(folder / ".lock", "w"))
+        except OSError as error:
+            raise InputError(f"{folder} has to be writable, but is not: {error.strerror or error}") from None
         if not _locked_soon(lock):
             logger.info("another process prepares %s; waiting for it", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -65,7 +65,9 @@ class _ArrayFiles:
         self.folder = folder
         self.token_dtype = tokens
         self.rows = self.tokens = 0
-        self._files: list[BinaryIO] = [open(folder / name, "wb") for name in _ARRAYS]  # noqa: SIM115  (see `close`)
+        with contextlib.ExitStack() as stack:
+            self._files = [stack.enter_context(open(folder / name, "wb")) for name in _ARRAYS]
+            self._open = stack.pop_all()
         self._files[1].write(np.zeros(1, OFFSET).tobytes())
 
     def append(self, tokens: np.ndarray, lengths: np.ndarray, digests: np.ndarray) -> None:
@@ -81,8 +83,8 @@ class _ArrayFiles:
         return self.token_dtype, OFFSET, DIGEST
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        """Close all files, those behind one that fails, too."""
+        self._open.close()
 
     def read(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Read some rows back: tokens (T,), offsets in them (2 * rows + 1,), digests (2 * rows,)."""
@@ -133,8 +135,11 @@ class _ShardWriter:
         self._folder = folder
         self._mixed_folder = folder / "mixed"
         self._mixed_folder.mkdir()
-        self._rows = _ArrayFiles(self._mixed_folder, token_dtype(vocab_size))
-        self._language_rows = open(self._mixed_folder / "language_rows.bin", "wb")  # noqa: SIM115  (closed by `close`)
+        with contextlib.ExitStack() as stack:
+            self._rows = _ArrayFiles(self._mixed_folder, token_dtype(vocab_size))
+            stack.callback(self._rows.close)
+            self._language_rows = stack.enter_context(open(self._mixed_folder / "language_rows.bin", "wb"))
+            self._open = stack.pop_all()
         self._segments: dict[tuple[str, str], int] = {}
         self._counts = np.zeros((0, 3), dtype=np.int64)  # rows, source tokens, target tokens of each segment
         self._longest = 0
@@ -155,8 +160,7 @@ class _ShardWriter:
 
     def close(self) -> None:
         """Close what is open; needed when the work stops early."""
-        self._rows.close()
-        self._language_rows.close()
+        self._open.close()
 
     def finish(self) -> tuple[tuple[Segment, ...], int, Arrays]:
         """Bring the arrays into their final form: segments, tokens of the longest sentence, and the files."""

@@ -73,7 +73,8 @@ class ReconstructionHead(nn.Module):
 
     def forward(self, lang_BE: Tensor | None, sentence_BH: Tensor) -> Tensor:
         """Score the vocabulary: (B, language_size) or None, (B, H) -> logits (B, V)."""
-        return self.output(self.hidden(lang_BE, sentence_BH))  # type: ignore[no-any-return]
+        logits_BV: Tensor = self.output(self.hidden(lang_BE, sentence_BH))
+        return logits_BV
 
 
 class ProjectionHead(nn.Module):
@@ -87,4 +88,5 @@ class ProjectionHead(nn.Module):
 
     def forward(self, sentence_BH: Tensor) -> Tensor:
         """Project: (B, H) -> (B, P), not normalised."""
-        return self.output(self.dropout(F.relu(self.dense(sentence_BH))))  # type: ignore[no-any-return]
+        projection_BP: Tensor = self.output(self.dropout(F.relu(self.dense(sentence_BH))))
+        return projection_BP

@@ -94,9 +94,11 @@ class SelfAttention(nn.Module):
         if rotation is not None:
             qkv = rotate(qkv, rotation)
         dropout = self.dropout if self.training else 0.0
-        if dropout == 0.0 and _has_varlen_kernel(qkv):
-            return self.output(_attend_varlen(qkv, sentences))  # type: ignore[no-any-return]
-        return self.output(attend_padded(qkv, sentences, dropout))  # type: ignore[no-any-return]
+        varlen = dropout == 0.0 and _has_varlen_kernel(qkv)
+        mixed_TH: Tensor = self.output(
+            _attend_varlen(qkv, sentences) if varlen else attend_padded(qkv, sentences, dropout)
+        )
+        return mixed_TH
 
 
 class Layer(nn.Module):
@@ -116,7 +118,8 @@ class Layer(nn.Module):
         assert rotation is None
         hidden_TH = self.attention_norm(self.dropout.add(hidden_TH, self.attention(hidden_TH, sentences)))
         feed_forward = self.down(F.silu(self.up(hidden_TH)))
-        return self.feed_forward_norm(self.dropout.add(hidden_TH, feed_forward))  # type: ignore[no-any-return]
+        normed_TH: Tensor = self.feed_forward_norm(self.dropout.add(hidden_TH, feed_forward))
+        return normed_TH
 
 
 class Embeddings(nn.Module):
@@ -132,4 +135,5 @@ class Embeddings(nn.Module):
     def forward(self, sentences: PackedSentences) -> Tensor:
         """Look tokens up: T tokens -> (T, H)."""
         summed = self.token(sentences.input_ids) + self.position(sentences.position_ids)
-        return self.dropout(self.norm(summed))  # type: ignore[no-any-return]
+        embedded_TH: Tensor = self.dropout(self.norm(summed))
+        return embedded_TH

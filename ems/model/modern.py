@@ -28,7 +28,8 @@ class ModernEmbeddings(nn.Module):
 
     def forward(self, sentences: PackedSentences) -> Tensor:
         """Look tokens up: T tokens -> (T, H)."""
-        return self.dropout(self.norm(self.token(sentences.input_ids)))  # type: ignore[no-any-return]
+        embedded_TH: Tensor = self.dropout(self.norm(self.token(sentences.input_ids)))
+        return embedded_TH
 
 
 class ModernLayer(nn.Module):

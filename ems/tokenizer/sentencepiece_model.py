@@ -106,8 +106,10 @@ def _piece(value: object) -> Piece:
     score = fields.get(2, 0.0)
     if not isinstance(score, float) or not abs(score) < float("inf"):
         raise ValueError(f"score {score!r}")
-    kind = PieceType(fields.get(3, PieceType.NORMAL))  # type: ignore[arg-type]  # other types have no such member
-    return Piece(_message(fields.get(1, b"")).decode("utf-8"), score, kind)
+    kind = fields.get(3, PieceType.NORMAL)
+    if not isinstance(kind, int):
+        raise ValueError(f"type {kind!r}")
+    return Piece(_message(fields.get(1, b"")).decode("utf-8"), score, PieceType(kind))
 
 
 def read_model(data: bytes) -> SentencePieceModel:
