@@ -198,9 +198,9 @@ def look_up(
     return source, target
 
 
-def _embedded(sentences: UniqueSentences, encoder: OpenedEncoder, dimension: int | None) -> Rows:
-    """Return what embeds sentences, with a check of the dimension where it is known."""
-    return lambda start, stop: embed(encoder, sentences.texts(start, stop), "the input", dimension)
+def _embedded(sentences: UniqueSentences, encoder: OpenedEncoder, what: str, dimension: int | None) -> Rows:
+    """Return what embeds the sentences of a file, with a check of the dimension where it is known."""
+    return lambda start, stop: embed(encoder, sentences.texts(start, stop), what, dimension)
 
 
 def _without_search(work: Path, rows: Rows) -> Rows:
@@ -235,7 +235,7 @@ def both_vectors(
             rows = looked_up[i]
             if rows is None:
                 assert encoder is not None
-                rows = _embedded(sentences[i], encoder, dimension)
+                rows = _embedded(sentences[i], encoder, f"distinct sentences of {files[i]}", dimension)
             name = str(given[i] or files[i].name)
             file = work / f"{('source', 'target')[i]}.vectors"
             found[i] = write_vectors(file, len(sentences[i]), _without_search(work, rows), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_tabs_are_replaced_and_sentences_with_the_vector_of_an_earlier_one_are_l
     report = mine_files(Topics(), tmp_path / "in.de", tmp_path / "in.en", out, k=2)
     assert {row[1:] for row in rows_of(out)} == {("de 1 x", "en 1"), ("de 2", "en 2")}
     assert (report.source.lines.cleaned, report.source.equal_vectors, report.target.equal_vectors) == (1, 1, 0)
+
+
+class Cutting(Topics):
+    """Warns in every call, as models of `ems` do of sentences that they cut."""
+
+    def encode(self, sentences):
+        logging.getLogger("ems.inference").warning("1 sentence was cut")
+        return super().encode(sentences)
+
+
+def test_a_warning_of_the_model_names_the_file(files, out, caplog):
+    mine_files(Cutting(), *files, out)
+    assert [record.getMessage() for record in caplog.records if "cut" in record.getMessage()] == [
+        f"1 sentence was cut (distinct sentences of {file})" for file in files
+    ]
 
 
 def test_a_compressed_source_and_an_empty_target(files, out, tmp_path):
