@@ -235,7 +235,7 @@ def both_vectors(
             rows = looked_up[i]
             if rows is None:
                 assert encoder is not None
-                rows = _embedded(sentences[i], encoder, f"distinct sentences of {files[i]}", dimension)
+                rows = _embedded(sentences[i], encoder, str(files[i]), dimension)
             name = str(given[i] or files[i].name)
             file = work / f"{('source', 'target')[i]}.vectors"
             found[i] = write_vectors(file, len(sentences[i]), _without_search(work, rows), name)
