@@ -70,8 +70,11 @@ KILLER = textwrap.dedent(
 )
 
 
+LONG = pytest.param(False, 30, marks=pytest.mark.survival)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("approximately", "trials"), [(False, 10), (True, 4)])
+@pytest.mark.parametrize(("approximately", "trials"), [(False, 4), (True, 2), LONG])
 def test_a_run_killed_anywhere_and_resumed_writes_the_same_bytes(files, approximately, trials):
     command = [sys.executable, "-c", KILLER, str(files[0].parent), str(approximately), str(trials)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -112,8 +115,11 @@ MEMORY_USE = textwrap.dedent(
 )
 
 
+LARGE = pytest.param(True, 150_000_000, marks=pytest.mark.survival)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("approximately", "limit"), [(False, 100_000_000), (True, 150_000_000)])
+@pytest.mark.parametrize(("approximately", "limit"), [(False, 100_000_000), LARGE])
 def test_memory_stays_near_the_limit_whatever_the_size_of_the_files(tmp_path, approximately, limit):
     command = [sys.executable, "-c", MEMORY_USE, str(tmp_path), str(limit), str(approximately)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

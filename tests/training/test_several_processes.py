@@ -19,16 +19,14 @@ from ems.errors import InputError
 from ems.ranks import Ranks
 from ems.training.token_budget import check_ranks
 from ems.training.tracking import read_metrics
+from ems.training.trainer import train
 from ems.weights import read_weights
 from tests.processes import torchrun
 from tests.tiny import tiny_config, tiny_overrides, write_corpus
 from tests.training.test_step import WHOLE, assert_close, make_model, run
 
-# Pairs of each rank, in micro-batches.
-PARTS: dict[str, list[list[list[int]]]] = {
-    "two ranks, of which one cuts its part": [[[0, 1, 2, 3, 4]], [[5], [6, 7], [8]]],
-    "three ranks, one with a single pair": [[[0, 1], [2, 3]], [[4]], [[5, 6, 7, 8]]],
-}
+# Pairs of each rank, in micro-batches: one rank has a single pair, and two cut their part, into two and three.
+PARTS = [[[0, 1], [2, 3]], [[4]], [[5], [6, 7], [8]]]
 # Whether the output matrix is tied, and the objective.
 OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
     "both losses": (False, {"reconstruction_weight": 0.7, "contrastive_weight": 3.0}),
@@ -65,16 +63,15 @@ with joined_ranks("cpu", "") as ranks:
 """
 
 
-@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS.keys())
-def test_gradients_are_those_of_one_process_with_the_whole_step(tmp_path: Path, parts: list[list[list[int]]]) -> None:
+def test_gradients_are_those_of_one_process_with_the_whole_step(tmp_path: Path) -> None:
     """Among the nine pairs are two that share an English sentence, and two of which one side is a side of the other."""
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
-    arguments = (script, json.dumps(parts), json.dumps(OBJECTIVES), tmp_path)
-    process = torchrun(len(parts), *arguments)
+    arguments = (script, json.dumps(PARTS), json.dumps(OBJECTIVES), tmp_path)
+    process = torchrun(len(PARTS), *arguments)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(parts))]
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(PARTS))]
     for name, (tied, values) in OBJECTIVES.items():
         losses, gradients = run(make_model(tied=tied), ObjectiveConfig(**values), WHOLE)
         for rank in found:
@@ -86,8 +83,11 @@ def test_gradients_are_those_of_one_process_with_the_whole_step(tmp_path: Path, 
                 assert torch.equal(gradient, found[0][name]["gradients"][weight])
 
 
+SHARED = ("model.dropout=0.0", "objective.mask_token=true")  # each of several processes draws dropout of its own
+
+
 def start(size: int, folder: Path, *overrides: str, resume: bool = False) -> subprocess.Popen[str]:
-    settings = tiny_overrides(folder, "model.dropout=0.0", "objective.mask_token=true", *overrides)
+    settings = tiny_overrides(folder, *SHARED, *overrides)
     more = ["--resume"] if resume else []
     return torchrun(size, "scripts/train.py", "--config", "configs/quickstart.yaml", "--set", *settings, *more)
 
@@ -121,7 +121,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process, the measure of all others."""
     folder = tmp_path_factory.mktemp("alone")
     write_corpus(folder / "text")
-    finished(start(1, folder))
+    train(tiny_config(folder, *SHARED))
     return folder
 
 
@@ -142,11 +142,12 @@ def test_a_run_of_several_processes_is_that_of_one(alone: Path, folder: Path) ->
 @pytest.mark.slow
 def test_two_processes_with_muon_margin_and_the_tokens_of_the_step_train_like_one(tmp_path: Path) -> None:
     recipe = ("training.optimizer=muon", "objective.margin=0.3", "objective.vocabulary=step", "model.projection_size=0")
-    folders = [tmp_path / "alone", tmp_path / "two"]
-    for size, folder in enumerate(folders, start=1):
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    for folder in (alone, two):
         write_corpus(folder / "text")
-        finished(start(size, folder, *recipe))
-    assert_same_run(folders[1], folders[0])
+    train(tiny_config(alone, *SHARED, *recipe))
+    finished(start(2, two, *recipe))
+    assert_same_run(two, alone)
 
 
 @pytest.mark.parametrize(
