@@ -38,18 +38,18 @@ def ranking_steps(model: DualEncoder, workload: Workload, config: Config) -> Cal
     """Return what takes step `i` with MultipleNegativesRankingLoss: tokenising, both sides, loss, AdamW.
 
     Raises:
-        InputError: the package is not installed, or the workload holds no text.
+        InputError: the package is not installed.
     """
-    if workload.texts is None or workload.tokenizer is None:
-        raise InputError("--baseline sentence-transformers reads text; give --text FILE")
-    encoder = open_with_sentence_transformers(model, workload.tokenizer)
+    texts, tokenizer = workload.texts, workload.tokenizer
+    assert texts is not None  # this package reads text, not ids
+    assert tokenizer is not None
+    encoder = open_with_sentence_transformers(model, tokenizer)
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     encoder.train()
     loss_of = MultipleNegativesRankingLoss(encoder, scale=1 / config.objective.temperature)
     groups = weight_groups(encoder, config.training)
     optimizer = torch.optim.AdamW(groups, lr=config.training.learning_rate, fused=True)
-    texts = workload.texts
 
     def take_step(step: int) -> float:
         features = [encoder.preprocess(side) for side in texts[step]]

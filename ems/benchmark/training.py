@@ -156,7 +156,12 @@ def measure_training(case: Case, baselines: Sequence[str]) -> list[dict[str, Any
         "matmul_fraction" (operations for real tokens, `ems.benchmark.flops`, at the machine's rate, over the time
         taken), "matmul_gflops" (that rate, in 10^9 operations a second), "time_in_matmul_gflop" (how many of them the
         time of a step was enough for), "peak_bytes"; ours also with "ratio_to_..." and "stages": shares of the time.
+
+    Raises:
+        InputError: a baseline cannot be run on this case.
     """
+    if "sentence-transformers" in baselines and not case.text:
+        raise InputError("--baseline sentence-transformers reads text; give --text FILE")
     names = ["ems", *baselines]
     rounds = range(WARM_UP, WARM_UP + case.rounds)
     steps = rounds.stop + STAGED

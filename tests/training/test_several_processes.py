@@ -203,7 +203,7 @@ def test_a_signal_stops_all_processes_after_the_same_step_and_the_run_goes_on(fo
     assert not psutil.wait_procs([psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)], timeout=10)[1]
     last = untimed(folder)[-1]["step"]
     assert (folder / "run" / "checkpoints" / f"step-{int(last):08d}").is_dir()
-    finished(start(2, folder, *LONG, resume=True))
+    train(tiny_config(folder, *SHARED, *LONG), resume=True)
     assert len([line for line in untimed(folder) if "train/loss" in line]) == 40
 
 
