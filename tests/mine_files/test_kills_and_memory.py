@@ -58,7 +58,7 @@ KILLER = textwrap.dedent(
     whole = place("whole")
     assert attempt(whole, -1) == 0
     total = int((folder / "whole" / "lines").read_text())
-    generator, kills = random.Random(0), 0
+    generator, kills = random.Random(trials), 0
     for trial in range(trials):
         output = place(f"trial{trial}")
         while attempt(output, generator.randrange(total)) == signal.SIGKILL:
@@ -70,11 +70,11 @@ KILLER = textwrap.dedent(
 )
 
 
-LONG = pytest.param(False, 30, marks=pytest.mark.survival)
+LONG = [pytest.param(way, 30, marks=[pytest.mark.survival, pytest.mark.timeout(1800)]) for way in (False, True)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("approximately", "trials"), [(False, 4), (True, 2), LONG])
+@pytest.mark.parametrize(("approximately", "trials"), [(False, 4), (True, 2), *LONG])
 def test_a_run_killed_anywhere_and_resumed_writes_the_same_bytes(files, approximately, trials):
     command = [sys.executable, "-c", KILLER, str(files[0].parent), str(approximately), str(trials)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

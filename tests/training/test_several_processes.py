@@ -25,8 +25,8 @@ from tests.processes import torchrun
 from tests.tiny import tiny_config, tiny_overrides, write_corpus
 from tests.training.test_step import WHOLE, assert_close, make_model, run
 
-# Pairs of each rank, in micro-batches: one rank has a single pair, and two cut their part, into two and three.
-PARTS = [[[0, 1], [2, 3]], [[4]], [[5], [6, 7], [8]]]
+# Pairs of each rank, in micro-batches: one has several at once, one a single pair, one cuts its part into three.
+PARTS = [[[0, 1, 2, 3]], [[4]], [[5], [6, 7], [8]]]
 # Whether the output matrix is tied, and the objective.
 OBJECTIVES: dict[str, tuple[bool, dict[str, Any]]] = {
     "both losses": (False, {"reconstruction_weight": 0.7, "contrastive_weight": 3.0}),
@@ -152,7 +152,10 @@ def test_two_processes_with_muon_margin_and_the_tokens_of_the_step_train_like_on
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("corpus.files=['no-such*.tsv']", "no-such*.tsv"), ("model.num_head=2", "did you mean 'num_heads'?")],
+    [
+        ("corpus.files=['no-such*.tsv']", "no-such*.tsv"),
+        pytest.param("model.num_head=2", "did you mean 'num_heads'?", marks=pytest.mark.survival),
+    ],
 )
 def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path, override: str, message: str) -> None:
     process = start(2, folder, override)
@@ -160,6 +163,33 @@ def test_what_is_wrong_is_said_once_and_ends_all_processes(folder: Path, overrid
     assert process.returncode != 0
     assert errors.count("ems train: ") == 1
     assert message in errors
+
+
+# Trains as scripts/train.py does, but the second step of one of the processes fails.
+FAILING = """
+import os, sys
+from ems import cli
+from ems.training.trainer import Trainer
+victim, *sys.argv[1:] = sys.argv[1:]
+take_step = Trainer.take_step
+def fails(self, loaded):
+    if os.environ["RANK"] == victim and loaded.step == 1:
+        raise RuntimeError("no such kernel")
+    return take_step(self, loaded)
+Trainer.take_step = fails
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.survival)])
+def test_a_step_that_fails_in_one_process_ends_all_and_says_why_once(folder: Path, victim: int) -> None:
+    script = folder / "failing.py"
+    script.write_text(FAILING)
+    settings = tiny_overrides(folder, *SHARED)
+    process = torchrun(2, script, victim, "train", "--config", "configs/quickstart.yaml", "--set", *settings)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert errors.count("no such kernel") == 1
 
 
 def workers_of(process: subprocess.Popen[str], size: int) -> list[int]:
