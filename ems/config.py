@@ -16,6 +16,7 @@ from ems.strict_yaml import dump_yaml, parse_yaml, short
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a path
 MOST_STEPS = 10**9  # that any run takes
+SEEDS = 2**32  # there are so many, from 0 on
 
 
 class _Section(BaseModel):
@@ -26,7 +27,7 @@ class RunConfig(_Section):
     """Where a run happens."""
 
     folder: Place = Field(description="run folder; everything the run writes lies below it")
-    seed: int = Field(0, ge=0, lt=2**32, description="fixes initialisation, data order, dropout and held-out pairs")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="fixes initialisation, data order, dropout and held-out pairs")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto is bf16 on GPUs that have it, fp16 with a scaler on other GPUs, fp32 on CPU"

@@ -153,6 +153,7 @@ class OpenedEncoder:
         """Return float32 (N, D), from the cache where the same list was encoded before.
 
         Raises:
+            InputError: something that is no file lies in its place of the cache.
             ValueError: the function did not return one vector a sentence.
         """
         if self.cache is None or self.fingerprint is None:
@@ -163,6 +164,8 @@ class OpenedEncoder:
                 return read_vectors(kept)
             except (OSError, ValueError):
                 logger.warning("%s is damaged and is computed again", kept)
+        elif kept.exists():
+            raise InputError(f"cache {kept} is not a file; remove it")
         vectors = _as_vectors(self.function(sentences), len(sentences), self.name)
         if _unusable_row(vectors) is None:  # what cannot be scored is not worth keeping
             keep_vectors(kept, vectors)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ems.config import SEEDS
 from ems.data.preparation import PreparedCorpus, prepare_corpus
 from ems.errors import InputError
 from ems.experiments.budgets import planned_steps, read_plan
@@ -21,7 +22,7 @@ from ems.experiments.outcomes import (
     scored_groups,
 )
 from ems.experiments.runner import Device, find_devices, train_all
-from ems.experiments.step_seconds import seconds_of_a_step
+from ems.experiments.step_seconds import check_measurable, seconds_of_a_step
 from ems.experiments.table import Outcomes, accuracy_table, describe_groups
 from ems.experiments.variants import Run, Variant, choose_reference, plan, read_variants
 from ems.files import atomic_write
@@ -109,6 +110,9 @@ def _check_output(output: Path) -> None:
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
+    for seed in seeds:
+        if not 0 <= seed < SEEDS:
+            raise InputError(f"--seeds {seed}: a seed is a number from 0 to {SEEDS - 1}")
     twice = next((seed for seed in seeds if list(seeds).count(seed) > 1), None)
     if twice is not None:
         raise InputError(f"--seeds names {twice} twice; a seed makes one run of each variant")
@@ -176,6 +180,8 @@ def run_experiment(
     _check_seeds(seeds)
     variants = read_variants(configs, overrides)
     _check_files(variants)
+    if "seconds" in budgets:
+        check_measurable(variants.values())
     chosen = choose_reference(variants, reference)
     _check_output(Path(output))
     devices = find_devices(jobs, chosen.config.run.device)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil, lcm
 from pathlib import Path
 
@@ -83,6 +83,20 @@ def _ratio(variant: Variant, reference: Variant, overrides: Sequence[str], devic
             worker.close()
 
 
+def check_measurable(variants: Iterable[Variant]) -> None:
+    """Refuse what cannot be measured in turn, before anything is computed.
+
+    Raises:
+        InputError: a config has `batching.max_tokens: auto`, which would count on the memory that the other needs.
+    """
+    for variant in variants:
+        if variant.config.batching.max_tokens == "auto":
+            raise InputError(
+                f"{variant.path}: batching.max_tokens: auto cannot be measured beside another run, as equal seconds "
+                "have to be; give a number of tokens that leaves memory for two"
+            )
+
+
 def seconds_of_a_step(
     variants: Sequence[Variant],
     reference: Variant,
@@ -96,7 +110,7 @@ def seconds_of_a_step(
     Two runs at a time share the device, so that both have to fit.
 
     Args:
-        variants: the reference may be among them.
+        variants: which `check_measurable` accepts; the reference may be among them.
         reference: whose step counts as 1.
         overrides: of all configs.
         device: where the processes run, as runs do.
@@ -106,15 +120,8 @@ def seconds_of_a_step(
         For each variant, and the reference, the time of its step over that of the reference: median over rounds.
 
     Raises:
-        InputError: a config has `batching.max_tokens: auto`, which would count on the memory that the other needs.
         RunError: a run could not be started, or a step failed.
     """
-    for variant in [reference, *variants]:
-        if variant.config.batching.max_tokens == "auto":
-            raise InputError(
-                f"{variant.path}: batching.max_tokens: auto cannot be measured beside another run, as equal seconds "
-                "have to be; give a number of tokens that leaves memory for two"
-            )
     ratios = {reference.name: 1.0}
     for variant in variants:
         if variant.name != reference.name:

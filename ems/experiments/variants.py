@@ -34,7 +34,8 @@ class Variant:
         """Digest of all in the config that a step's cost depends on: steps planned for another are no longer equal."""
         config = self.config.model_dump(mode="json")
         sections = {key: config[key] for key in ("corpus", "tokenizer", "batching", "model", "objective")}
-        text = json.dumps([sections, self.config.training.optimizer], sort_keys=True)
+        run, training = self.config.run, self.config.training
+        text = json.dumps([sections, run.device, run.precision, training.optimizer, training.amsgrad], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

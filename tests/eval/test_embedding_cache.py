@@ -42,6 +42,18 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path, caplog):
     assert len(model.calls) == 7
 
 
+def test_a_folder_in_place_of_a_cache_file_is_refused_before_anything_is_encoded(tmp_path):
+    model = Lengths()
+    encoder = open_encoder(model, cache=tmp_path)
+    encoder.encode(["a", "bb"])
+    (file,) = tmp_path.rglob("*.npy")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InputError, match=f"{file.name} is not a file; remove it"):
+        encoder.encode(["a", "bb"])
+    assert len(model.calls) == 1
+
+
 def whole_file(vectors):
     """What NumPy alone, as an older version did, writes into a cache file."""
     file = io.BytesIO()

@@ -136,6 +136,13 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(tmp_path:
     full, wide = write_variants(tmp_path, full="", wide="tokenizer:\n  type: bpe\n")
     with pytest.raises(InputError, match="--seeds names 1 twice"):
         run_experiment([full], tmp_path / "out", seeds=(0, 1, 1), overrides=shared(tmp_path))
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match=f"--seeds {seed}: a seed is a number from 0 to 4294967295"):
+            run_experiment([full], tmp_path / "out", seeds=(0, seed), overrides=shared(tmp_path))
+    (auto,) = write_variants(tmp_path, auto="batching:\n  max_tokens: auto\n")
+    with pytest.raises(InputError, match=r"auto\.yaml: batching\.max_tokens: auto cannot be measured beside another"):
+        run_experiment([full, auto], tmp_path / "out", budgets=("steps", "seconds"), overrides=shared(tmp_path))
+    assert not (tmp_path / "prepared").exists()
     with pytest.raises(InputError, match="tokenizer"):
         run_experiment([full, wide], tmp_path / "out", overrides=shared(tmp_path))
     (other,) = write_variants(tmp_path, other="corpus:\n  languages: [en, de]\n")

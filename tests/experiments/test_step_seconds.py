@@ -9,7 +9,7 @@ import pytest
 
 from ems.errors import InputError
 from ems.experiments.runner import find_devices
-from ems.experiments.step_seconds import in_turn, seconds_of_a_step
+from ems.experiments.step_seconds import check_measurable, in_turn, seconds_of_a_step
 from ems.experiments.variants import read_variants
 from tests.experiments.test_command import shared, write_variants
 
@@ -45,7 +45,7 @@ def test_a_budget_of_tokens_that_is_found_in_free_memory_cannot_be_measured(tmp_
     full, auto = write_variants(tmp_path, full="", auto="batching:\n  max_tokens: auto\n")
     variants = read_variants([full, auto], shared(tmp_path))
     with pytest.raises(InputError, match=r"auto\.yaml: batching\.max_tokens: auto cannot be measured beside another"):
-        seconds_of_a_step(list(variants.values()), variants["full"], shared(tmp_path), find_devices(1, "cpu")[0])
+        check_measurable(variants.values())
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,29 @@ def test_a_variant_has_the_name_of_its_file_and_its_first_comment_as_title(paths
         ("untitled", ""),
     ]
     assert {variant.config.training.max_steps for variant in variants.values()} == {20}
+
+
+ADAMW = ("training.optimizer=adamw", "training.table_learning_rate=null")
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "override"),
+    [
+        ([], True, "batching.pairs=7"),
+        ([], True, "model.num_layers=2"),
+        ([], True, "run.precision=bf16"),
+        ([], True, "run.device=cpu"),
+        (ADAMW, True, "training.amsgrad=true"),
+        ([], False, "training.max_steps=9"),
+        ([], False, "training.learning_rate=0.5"),
+        ([], False, "run.folder=elsewhere"),
+    ],
+)
+def test_the_digest_of_costs_changes_with_what_a_step_costs(
+    paths: list[Path], before: Sequence[str], changes: bool, override: str
+) -> None:
+    old, new = (read_variants(paths, list(own))["full"].cost_digest for own in (before, [*before, override]))
+    assert (old != new) == changes
 
 
 @pytest.mark.parametrize("override", ["run.seed=3", " run = {device: cpu, seed: 3}"])
